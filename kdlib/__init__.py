@@ -1,0 +1,32 @@
+"""Knowledge distillation: a frozen teacher, a student, and what the one learns from the other.
+
+    from kdlib import Distiller, HardLabels, SoftTargets, create_model, evaluate, fit, load_data
+
+`kdlib.widgets`, the live figures, is imported by name: it needs the extra ``kdlib[notebook]``.
+"""
+
+from kdlib import checks, losses, metrics, plots, results
+from kdlib.data import load_data
+from kdlib.distiller import Distiller, HardLabels, LogitMatching, SoftTargets
+from kdlib.models import ShuffledTeacher, create_model
+from kdlib.training import evaluate, fit, predict
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Distiller",
+    "HardLabels",
+    "LogitMatching",
+    "ShuffledTeacher",
+    "SoftTargets",
+    "checks",
+    "create_model",
+    "evaluate",
+    "fit",
+    "load_data",
+    "losses",
+    "metrics",
+    "plots",
+    "predict",
+    "results",
+]

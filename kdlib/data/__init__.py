@@ -1,0 +1,7 @@
+"""Data sets by name, as uint8 tensors that are augmented a batch at a time."""
+
+from kdlib.data.augment import Augmentation
+from kdlib.data.load import list_data, load_data
+from kdlib.data.split import ImageData, Split
+
+__all__ = ["Augmentation", "ImageData", "Split", "list_data", "load_data"]

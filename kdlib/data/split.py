@@ -1,0 +1,188 @@
+"""What a data set is here: uint8 images, labels and the names of the classes."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from kdlib.data.augment import Augmentation, normalize
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels that are used together, for training or for testing.
+
+    Attributes:
+        images: uint8, shape (N, in_channels, H, W).
+        labels: int64 class indices, shape (N,).
+        classes: the name of each class, in the order of the indices.
+        mean, std: per channel, of the training images in units of 0 to 1; what `batches` normalises with.
+        augmentation: what `batches` does to training images.
+
+    Raises:
+        ValueError: shapes or types do not fit, there is no image, or a label is out of range.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise ValueError(
+                f"images have shape {tuple(self.images.shape)} and type {self.images.dtype}; "
+                "give torch.uint8 of shape (N, channels, height, width)."
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"labels have shape {tuple(self.labels.shape)} and type {self.labels.dtype}; "
+                f"give {len(self.images)} class indices of type torch.int64."
+            )
+        if not len(self.labels):
+            raise ValueError("this split holds no image; choose one with at least one.")
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < 0 or high >= self.num_classes:
+            raise ValueError(
+                f"label {low if low < 0 else high} is out of range; with {self.num_classes} classes "
+                f"labels run from 0 to {self.num_classes - 1}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def subset(self, indices: Tensor | Sequence[int]) -> "Split":
+        """The images at these positions, in this order."""
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+
+    def balanced(self, size: int, seed: int = 0) -> "Split":
+        """`size` images drawn at random, as many of each class as of any other (up to one)."""
+        if not self.num_classes <= size <= len(self):
+            raise ValueError(
+                f"size is {size}; choose from {self.num_classes} (one image a class) to {len(self)} (all)."
+            )
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self), generator=generator)
+        rank = _rank_within_class(self.labels[order], self.num_classes)
+        return self.subset(order[rank.argsort(stable=True)[:size]])
+
+    def without(self, class_index: int) -> "Split":
+        """All images but those of one class; the class stays among `classes`."""
+        return self.subset((self.labels != self._checked(class_index)).nonzero().flatten())
+
+    def only(self, class_index: int) -> "Split":
+        """The images of one class."""
+        return self.subset((self.labels == self._checked(class_index)).nonzero().flatten())
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        generator: torch.Generator | None = None,
+        augment: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, as normalised float32 batches with their labels.
+
+        Args:
+            batch_size: the last batch may be smaller.
+            generator: shuffles the images, and draws the augmentation; None keeps the order.
+            augment: whether to apply `augmentation`, which needs a generator.
+            device: where the batches are made.
+        """
+        images, labels = self.images.to(device), self.labels.to(device)
+        order = (
+            torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
+        )
+        for chosen in order.to(device).split(batch_size):
+            batch = images[chosen]
+            if augment and generator is not None:
+                batch = self.augmentation(batch, generator)
+            yield normalize(batch, self.mean, self.std), labels[chosen]
+
+    def fingerprint(self) -> str:
+        """A short hash of images and labels: equal if and only if the data are the same."""
+        digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
+        digest.update(self.images.contiguous().numpy().tobytes())
+        digest.update(self.labels.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _checked(self, class_index: int) -> int:
+        if not 0 <= class_index < self.num_classes:
+            raise ValueError(
+                f"there is no class {class_index}; classes run from 0 to {self.num_classes - 1}."
+            )
+        return class_index
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set: a split to train on, one to choose settings on, and one to report."""
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
+
+    @property
+    def num_classes(self) -> int:
+        return self.train.num_classes
+
+    @property
+    def in_channels(self) -> int:
+        return self.train.images.shape[1]
+
+
+def stratify(labels: Tensor, shares: Sequence[float], seed: int) -> list[Tensor]:
+    """Positions divided at random into parts that hold the same share of every class.
+
+    Args:
+        labels: shape (N,).
+        shares: of each part; they sum to 1.
+        seed: of the division.
+
+    Returns:
+        One sorted tensor of positions for each share. A class with at least as many images as there are
+        parts is in every part.
+    """
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    parts: list[list[Tensor]] = [[] for _ in shares]
+    for label in labels.unique():
+        members = order[labels[order] == label]
+        for part, piece in zip(parts, members.split(_sizes(len(members), shares)), strict=True):
+            part.append(piece)
+    return [torch.cat(part).sort().values for part in parts]
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, for uint8 images (N, C, H, W), in units of 0 to 1."""
+    values = images.double().div(255)
+    mean, std = values.mean(dim=(0, 2, 3)), values.std(dim=(0, 2, 3), correction=0)
+    return tuple(mean.tolist()), tuple(std.clamp_min(1e-3).tolist())
+
+
+def _sizes(total: int, shares: Sequence[float]) -> list[int]:
+    """Whole numbers that sum to `total`, near `shares` of it, the later ones at least 1 where possible."""
+    later = [max(1, round(total * share)) for share in shares[1:]]
+    while later and sum(later) >= total and max(later) > 0:
+        later[later.index(max(later))] -= 1
+    return [total - sum(later), *later]
+
+
+def _rank_within_class(labels: Tensor, num_classes: int) -> Tensor:
+    """How many earlier images have the same label, shape (N,)."""
+    one_hot = torch.nn.functional.one_hot(labels, num_classes)
+    return (one_hot.cumsum(dim=0) * one_hot).sum(dim=1) - 1

@@ -1,0 +1,119 @@
+"""What a classifier's logits are worth. Fractions between 0 and 1, unless said otherwise."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of images whose likeliest class is their label.
+
+    Args:
+        logits: shape (N, C).
+        labels: class indices, shape (N,).
+
+    Raises:
+        ValueError: shapes do not match, a label is out of range, or a logit is NaN.
+    """
+    _check(logits, labels)
+    return (logits.argmax(dim=1) == labels).double().mean().item()
+
+
+def top_k_accuracy(logits: Tensor, labels: Tensor, k: int = 5) -> float:
+    """Share of images whose label is among the k likeliest classes.
+
+    Raises:
+        ValueError: as `accuracy`, or k is not between 1 and C.
+    """
+    _check(logits, labels)
+    if not 1 <= k <= logits.shape[1]:
+        raise ValueError(
+            f"k is {k}; with {logits.shape[1]} classes it must be between 1 and {logits.shape[1]}."
+        )
+    return (logits.topk(k, dim=1).indices == labels[:, None]).any(dim=1).double().mean().item()
+
+
+def negative_log_likelihood(logits: Tensor, labels: Tensor) -> float:
+    """Mean of −log p(label), in nats, at temperature 1. Raises as `accuracy`."""
+    _check(logits, labels)
+    return F.cross_entropy(logits.double(), labels).item()
+
+
+def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    r"""How far confidence is from accuracy, :math:`\sum_b \frac{n_b}{N} |\mathrm{acc}_b - \mathrm{conf}_b|`.
+
+    Images are sorted into bins of equal width by the probability of their likeliest class.
+
+    Args:
+        logits: shape (N, C).
+        labels: class indices, shape (N,).
+        bins: how many bins.
+
+    Raises:
+        ValueError: as `accuracy`.
+
+    Reference:
+        Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017, equation 3.
+    """
+    _check(logits, labels)
+    # Imported here because torchmetrics takes two seconds, which `import kdlib` should not.
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    error = multiclass_calibration_error(
+        logits.double().softmax(dim=1), labels, num_classes=logits.shape[1], n_bins=bins, norm="l1"
+    )
+    return float(error)
+
+
+def agreement(student_logits: Tensor, teacher_logits: Tensor) -> float:
+    """Share of images on which student and teacher name the same class, right or wrong.
+
+    Args:
+        student_logits: shape (N, C).
+        teacher_logits: shape (N, C).
+
+    Raises:
+        ValueError: shapes do not match, or a logit is NaN.
+
+    Reference:
+        Stanton, Izmailov, Kirichenko, Alemi and Wilson, "Does Knowledge Distillation Really Work?", 2021.
+    """
+    if teacher_logits.shape != student_logits.shape:
+        raise ValueError(
+            f"student logits have shape {tuple(student_logits.shape)} and teacher logits "
+            f"{tuple(teacher_logits.shape)}; give both the same images and classes."
+        )
+    teacher_labels = teacher_logits.argmax(dim=1)
+    _check(teacher_logits, teacher_labels)
+    return accuracy(student_logits, teacher_labels)
+
+
+def classification_metrics(
+    logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
+) -> dict[str, float]:
+    """All of the above by name: what `kdlib.evaluate` reports and a run record keeps."""
+    metrics = {
+        "accuracy": accuracy(logits, labels),
+        "top_5_accuracy": top_k_accuracy(logits, labels, k=min(5, logits.shape[1])),
+        "nll": negative_log_likelihood(logits, labels),
+        "ece": expected_calibration_error(logits, labels),
+    }
+    if teacher_logits is not None:
+        metrics["agreement"] = agreement(logits, teacher_logits)
+    return metrics
+
+
+def _check(logits: Tensor, labels: Tensor) -> None:
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
+        raise ValueError(
+            f"logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; "
+            "give (N, C) and (N,) with N at least 1."
+        )
+    if logits.isnan().any():
+        row = int(logits.isnan().any(dim=1).nonzero()[0])
+        raise ValueError(f"the logits hold nan in row {row}; the model that made them has diverged.")
+    outside = labels[(labels < 0) | (labels >= logits.shape[1])]
+    if outside.numel():
+        raise ValueError(
+            f"label {int(outside[0])} is out of range; with {logits.shape[1]} classes "
+            f"labels run from 0 to {logits.shape[1] - 1}."
+        )

@@ -1,0 +1,59 @@
+"""Exercises and claims: what is said of an answer, and what stops a chapter."""
+
+import pytest
+
+from kdlib import checks
+from kdlib.checks import exercises
+
+
+@pytest.fixture
+def doubled(monkeypatch):
+    monkeypatch.setattr(exercises, "_CHECKERS", dict(exercises._CHECKERS))
+
+    @checks.exercise("99.1")
+    def double_of_three(answer):
+        return None if answer + 0 == 6 else f"{answer} is not 6; multiply by two."
+
+
+@pytest.mark.usefixtures("doubled")
+class TestExercises:
+    def test_right_wrong_and_open_answers(self):
+        assert checks.check("99.1", 6).state == "right"
+        wrong = checks.check("99.1", 9)
+        assert (wrong.state, wrong.message) == ("wrong", "9 is not 6; multiply by two.")
+        assert checks.check("99.1", ...).state == "open"
+
+    def test_an_answer_that_breaks_the_checker_is_wrong(self):
+        feedback = checks.check("99.1", "six")
+        assert feedback.state == "wrong"
+        assert "TypeError" in feedback.message
+
+    def test_feedback_is_escaped(self):
+        assert "&lt;b&gt;" in checks.Feedback("1.1", "wrong", "<b>")._repr_html_()
+
+    @pytest.mark.parametrize("number", ["99.2", "98.1", "one", ""])
+    def test_exercises_that_do_not_exist(self, number):
+        with pytest.raises(ValueError, match="no exercise"):
+            checks.check(number, 1)
+
+
+class TestClaims:
+    @pytest.mark.parametrize("bounds", [{"at_least": 2.0}, {"at_most": 4}, {"at_least": 3, "at_most": 3}])
+    def test_claims_that_hold(self, bounds, capsys):
+        checks.claim("It gains", 3.0, unit="points", **bounds)
+        assert "It gains: 3 points" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("bounds", [{"at_least": 3.5}, {"at_most": 2}])
+    def test_claims_that_do_not(self, bounds):
+        with pytest.raises(
+            AssertionError, match=r"It gains: the value is 3 points, and should be at (least|most)"
+        ):
+            checks.claim("It gains", 3.0, unit="points", **bounds)
+
+    def test_nan_bears_out_nothing(self):
+        with pytest.raises(AssertionError, match="nan"):
+            checks.claim("It gains", float("nan"), at_least=0)
+
+    def test_claims_need_a_bound(self):
+        with pytest.raises(ValueError, match="has no bound"):
+            checks.claim("It gains", 3.0)

@@ -1,0 +1,222 @@
+"""The logit losses against float64 references written from their formulas with NumPy and SciPy."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import special
+
+from kdlib import losses
+
+SHAPES = [(1, 2), (3, 10), (64, 100)]
+TEMPERATURES = [0.5, 1.0, 4.0, 20.0]
+
+
+def logits(shape, seed=0, scale=3.0):
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def reference_divergence(student, teacher, temperature):
+    """T² KL(p_teacher ‖ p_student) of each row, by scipy.special.rel_entr."""
+    p_student = special.softmax(student / temperature, axis=1)
+    p_teacher = special.softmax(teacher / temperature, axis=1)
+    return temperature**2 * special.rel_entr(p_teacher, p_student).sum(axis=1)
+
+
+def reference_reduction(per_image, classes, reduction):
+    total = per_image.sum()
+    return {
+        "batchmean": total / len(per_image),
+        "mean": total / (len(per_image) * classes),
+        "sum": total,
+        "none": per_image,
+    }[reduction]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("reduction", ["batchmean", "mean", "sum", "none"])
+def test_soft_target_loss_is_the_formula(shape, temperature, reduction):
+    student, teacher = logits(shape, 1), logits(shape, 2)
+    expected = reference_reduction(
+        reference_divergence(student.numpy(), teacher.numpy(), temperature), shape[1], reduction
+    )
+    actual = losses.soft_target_loss(student, teacher, temperature, reduction)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("reduction", ["batchmean", "mean", "sum", "none"])
+def test_logit_mse_loss_is_the_formula(reduction):
+    student, teacher = logits((5, 7), 1), logits((5, 7), 2)
+    expected = reference_reduction(((student - teacher).numpy() ** 2).sum(axis=1), 7, reduction)
+    np.testing.assert_allclose(
+        losses.logit_mse_loss(student, teacher, reduction).numpy(), expected, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_hard_label_loss_is_the_formula(smoothing):
+    student, labels = logits((6, 4)), torch.tensor([0, 1, 2, 3, 3, 0])
+    log_p = special.log_softmax(student.numpy(), axis=1)
+    target = (1 - smoothing) * np.eye(4)[labels] + smoothing / 4
+    expected = -(target * log_p).sum(axis=1).mean()
+    np.testing.assert_allclose(
+        losses.hard_label_loss(student, labels, smoothing).item(), expected, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_softened_is_softmax_of_the_divided_logits(temperature):
+    z = logits((4, 9))
+    expected = special.softmax(z.numpy() / temperature, axis=1)
+    np.testing.assert_allclose(losses.softened(z, temperature).numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["batchmean", "mean", "sum", "none"])
+def test_gradients_by_finite_differences(reduction):
+    student, teacher = logits((3, 5), 1).requires_grad_(), logits((3, 5), 2).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda s, t: losses.soft_target_loss(s, t, 3.0, reduction), (student, teacher)
+    )
+    assert torch.autograd.gradcheck(lambda s, t: losses.logit_mse_loss(s, t, reduction), (student, teacher))
+    labels = torch.tensor([0, 4, 2])
+    assert torch.autograd.gradcheck(lambda s: losses.hard_label_loss(s, labels), (student,))
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_gradient_is_temperature_times_the_difference_of_probabilities(temperature):
+    student, teacher = logits((4, 6), 1).requires_grad_(), logits((4, 6), 2)
+    losses.soft_target_loss(student, teacher, temperature).backward()
+    difference = special.softmax(student.detach().numpy() / temperature, axis=1) - special.softmax(
+        teacher.numpy() / temperature, axis=1
+    )
+    np.testing.assert_allclose(student.grad.numpy(), temperature * difference / 4, rtol=1e-9, atol=1e-15)
+
+
+def test_gradient_keeps_its_size_at_high_temperature():
+    """With T² inside, the gradient tends to (z_s − z_t) / C for centred logits; without, it would vanish."""
+    student, teacher = logits((8, 10), 1), logits((8, 10), 2)
+    student, teacher = student - student.mean(1, keepdim=True), teacher - teacher.mean(1, keepdim=True)
+    student.requires_grad_()
+    losses.soft_target_loss(student, teacher, 1e4, "sum").backward()
+    torch.testing.assert_close(student.grad, (student - teacher).detach() / 10, rtol=1e-2, atol=1e-3)
+
+
+def test_high_temperature_limit_is_half_the_logit_mse():
+    student, teacher = logits((8, 10), 1), logits((8, 10), 2)
+    student, teacher = student - student.mean(1, keepdim=True), teacher - teacher.mean(1, keepdim=True)
+    soft = losses.soft_target_loss(student, teacher, 1e4)
+    torch.testing.assert_close(soft, losses.logit_mse_loss(student, teacher) / 2, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_extreme_logits_give_finite_values_and_gradients(dtype, temperature):
+    student = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], dtype=dtype, requires_grad=True)
+    teacher = torch.tensor([[-1e4, 1e4, 0.0], [1e4, 1e4, -1e4]], dtype=dtype)
+    loss = losses.soft_target_loss(student, teacher, temperature)
+    loss.backward()
+    expected = reference_log_space(student.detach().double().numpy(), teacher.double().numpy(), temperature)
+    np.testing.assert_allclose(loss.item(), expected.mean(), rtol=1e-6)
+    assert student.grad.isfinite().all()
+
+
+def reference_log_space(student, teacher, temperature):
+    """The same divergence with logarithms kept: `rel_entr` is infinite where p_student underflows."""
+    log_student = special.log_softmax(student / temperature, axis=1)
+    log_teacher = special.log_softmax(teacher / temperature, axis=1)
+    return temperature**2 * (np.exp(log_teacher) * (log_teacher - log_student)).sum(axis=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_are_computed_in_float32(dtype):
+    student, teacher = logits((16, 10), 1).to(dtype), logits((16, 10), 2).to(dtype)
+    expected = reference_divergence(student.double().numpy(), teacher.double().numpy(), 4.0).mean()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        soft = losses.soft_target_loss(student, teacher)
+    assert soft.dtype == torch.float32
+    np.testing.assert_allclose(soft.item(), expected, rtol=1e-5)
+    mse = losses.logit_mse_loss(student, teacher)
+    np.testing.assert_allclose(mse.item(), ((student.double() - teacher.double()) ** 2).mean(), rtol=1e-5)
+
+
+def test_loss_is_zero_for_a_student_that_answers_as_its_teacher():
+    z = logits((5, 10))
+    assert losses.soft_target_loss(z, z + 7.0).abs() < 1e-12, "a constant added to all logits changes nothing"
+    assert losses.logit_mse_loss(z, z) == 0
+
+
+def test_order_of_the_batch_does_not_matter():
+    student, teacher = logits((9, 4), 1), logits((9, 4), 2)
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(
+        losses.soft_target_loss(student, teacher), losses.soft_target_loss(student[order], teacher[order])
+    )
+
+
+def test_teacher_and_student_are_not_interchangeable():
+    student, teacher = logits((9, 4), 1), logits((9, 4), 2)
+    forward = losses.soft_target_loss(student, teacher)
+    assert abs(forward - losses.soft_target_loss(teacher, student)) > 0.01 * forward
+
+
+def test_loss_compiles_to_one_graph():
+    student, teacher = logits((4, 10), 1), logits((4, 10), 2)
+    compiled = torch.compile(losses.soft_target_loss, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(student, teacher), losses.soft_target_loss(student, teacher))
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), float("inf")])
+def test_temperature_must_be_positive_and_finite(temperature):
+    z = logits((2, 3))
+    for call in (lambda: losses.soft_target_loss(z, z, temperature), lambda: losses.softened(z, temperature)):
+        with pytest.raises(ValueError, match=rf"temperature is {temperature}.*above 0"):
+            call()
+
+
+@pytest.mark.parametrize("loss", [losses.soft_target_loss, losses.logit_mse_loss])
+class TestBadInput:
+    def test_shapes_that_differ(self, loss):
+        with pytest.raises(ValueError, match=r"\(2, 3\).*\(2, 4\).*same classes"):
+            loss(logits((2, 3)), logits((2, 4)))
+
+    @pytest.mark.parametrize("shape", [(3,), (0, 3), (2, 3, 4)])
+    def test_shapes_that_are_no_logits(self, loss, shape):
+        with pytest.raises(ValueError, match=r"shape \(N, C\)"):
+            loss(logits(shape), logits(shape))
+
+    def test_whole_numbers(self, loss):
+        with pytest.raises(ValueError, match=r"torch\.int64.*floating-point"):
+            loss(torch.zeros(2, 3, dtype=torch.int64), logits((2, 3)))
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_logits_that_are_not_finite(self, loss, value):
+        good, broken = logits((4, 3)), logits((4, 3))
+        broken[2, 1] = value
+        with pytest.raises(ValueError, match=rf"student logits hold {value} in row 2"):
+            loss(broken, good)
+        with pytest.raises(ValueError, match=rf"teacher logits hold {value} in row 2"):
+            loss(good, broken)
+
+    def test_unknown_reduction(self, loss):
+        with pytest.raises(ValueError, match=r"'average'.*batchmean, mean, sum, none"):
+            loss(logits((2, 3)), logits((2, 3)), reduction="average")
+
+
+@pytest.mark.parametrize("label", [-1, 3, -100])
+def test_labels_out_of_range(label):
+    with pytest.raises(ValueError, match=rf"label {label} is out of range.*0 to 2"):
+        losses.hard_label_loss(logits((2, 3)), torch.tensor([0, label]))
+
+
+def test_labels_of_the_wrong_shape_or_type():
+    with pytest.raises(ValueError, match=r"give 2 class indices"):
+        losses.hard_label_loss(logits((2, 3)), torch.tensor([0]))
+    with pytest.raises(ValueError, match=r"torch\.float32"):
+        losses.hard_label_loss(logits((2, 3)), torch.zeros(2))
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.5, float("nan")])
+def test_label_smoothing_out_of_range(smoothing):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        losses.hard_label_loss(logits((2, 3)), torch.tensor([0, 1]), smoothing)

@@ -1,0 +1,152 @@
+"""The training loop: it learns, repeats itself, scores every image once, and says what is wrong."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from kdlib import Distiller, HardLabels, SoftTargets, create_model, evaluate, fit, load_data, predict
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data("digits")
+
+
+def network(width=4, seed=0):
+    return create_model("convnet", 10, in_channels=1, width=width, seed=seed)
+
+
+def quick(model, train, **changes):
+    return fit(model, train, **({"epochs": 3, "progress": False, "device": "cpu"} | changes))
+
+
+def weights(model):
+    return torch.cat([weight.detach().flatten() for weight in model.state_dict().values()])
+
+
+def test_a_network_learns_the_digits(data):
+    record = quick(network(width=8), data.train, test=data.test, epochs=8)
+    assert record.final["accuracy"] > 0.85
+    assert record.epochs["loss"][-1] < record.epochs["loss"][0] / 2
+
+
+def test_record_has_every_epoch_and_what_was_run(data):
+    student, teacher = network(), network(width=8, seed=1)
+    train = data.train.balanced(50)
+    distiller = Distiller(student, teacher, [HardLabels(0.1), SoftTargets(0.9)])
+    record = quick(distiller, train, test=data.test, seed=7, batch_size=20)
+    assert set(record.epochs) == {"loss", "hard labels", "soft targets", "test_accuracy"}
+    assert {len(values) for values in record.epochs.values()} == {3}
+    hard, soft, total = (record.epochs[name][0] for name in ("hard labels", "soft targets", "loss"))
+    assert total == pytest.approx(0.1 * hard + 0.9 * soft, rel=1e-5)
+    assert record.settings["terms"] == ["HardLabels(0.1)", "SoftTargets(0.9, temperature=4.0)"]
+    assert record.settings["batch_size"] == 20
+    assert record.data == {"train_images": 50, "fingerprint": train.fingerprint()}
+    assert record.seed == 7
+    assert record.final == evaluate(student, data.test, teacher=teacher, device="cpu")
+    assert record.final["accuracy"] == record.epochs["test_accuracy"][-1]
+
+
+def test_reported_loss_is_the_mean_over_images_when_the_last_batch_is_small(data):
+    """A learning rate of next to nothing: the loss of the epoch is the loss of the untouched network."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).requires_grad_()
+    train = data.train.subset(range(70))
+    record = quick(model, train, epochs=1, learning_rate=1e-12, batch_size=64, augment=False)
+    logits = predict(model, train, device="cpu")
+    expected = nn.functional.cross_entropy(logits, train.labels).item()
+    assert record.epochs["loss"][0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_seed_gives_the_same_weights(data):
+    train = data.train.balanced(60)
+    models = [network() for _ in range(3)]
+    for model, seed in zip(models, (0, 0, 1), strict=True):
+        quick(model, train, seed=seed)
+    assert torch.equal(weights(models[0]), weights(models[1]))
+    assert not torch.equal(weights(models[0]), weights(models[2]))
+
+
+def test_seed_zero_counts_and_the_global_generator_does_not(data):
+    model, again = network(), network()
+    torch.manual_seed(1)
+    quick(model, data.train.balanced(60), seed=0)
+    torch.manual_seed(2)
+    before = torch.random.get_rng_state()
+    quick(again, data.train.balanced(60), seed=0)
+    assert torch.equal(weights(model), weights(again))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_student_is_trained_in_training_mode_after_each_evaluation(data):
+    modes = []
+
+    class Watched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def forward(self, images):
+            modes.append(self.training)
+            return self.net(images)
+
+    model = Watched()
+    quick(model, data.train.balanced(50), test=data.test, batch_size=50)
+    assert [mode for mode, _ in itertools.groupby(modes)] == [True, False] * 3
+    assert not model.training, "a trained network is ready to be used"
+
+
+@pytest.mark.parametrize("batch_size", [1, 100, 598, 10_000])
+def test_every_image_is_scored_once_whatever_the_batch_size(data, batch_size):
+    model = network().eval()
+    logits = predict(model, data.test, batch_size=batch_size, device="cpu")
+    assert logits.shape == (len(data.test), 10)
+    whole = predict(model, data.test, device="cpu")
+    torch.testing.assert_close(logits, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_predict_leaves_the_network_as_it_was(data):
+    model = network().train()
+    before = weights(model)
+    logits = predict(model, data.test, device="cpu")
+    assert model.training
+    assert torch.equal(before, weights(model))
+    assert not logits.requires_grad
+
+
+def test_evaluate_compares_with_the_teacher(data):
+    model = network()
+    assert evaluate(model, data.test, teacher=model, device="cpu")["agreement"] == 1.0
+
+
+def test_test_images_decide_nothing(data):
+    with_test, without = network(), network()
+    quick(with_test, data.train.balanced(60), test=data.test)
+    quick(without, data.train.balanced(60))
+    assert torch.equal(weights(with_test), weights(without))
+
+
+def test_diverging_training_stops_with_a_reason(data):
+    with pytest.raises(ValueError, match=r"student logits hold (nan|-?inf).*learning rate"):
+        quick(network(), data.train, learning_rate=1e12)
+
+
+@pytest.mark.parametrize("argument", ["epochs", "batch_size", "learning_rate"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_arguments_out_of_range(data, argument, value):
+    with pytest.raises(ValueError, match=rf"{argument} is {value}; it must be above 0"):
+        quick(network(), data.train, **{argument: value})
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_devices_that_are_not_there(data, device):
+    with pytest.raises(ValueError, match=rf"device '{device}' cannot be used here"):
+        predict(network(), data.test, device=device)
+
+
+def test_progress_is_shown_where_it_is_asked_for(data, capsys):
+    quick(network(), data.train.balanced(20), progress=True)
+    assert "training" in capsys.readouterr().err
+    quick(network(), data.train.balanced(20))
+    assert capsys.readouterr().err == ""
