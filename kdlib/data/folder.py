@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from kdlib.data.augment import Augmentation
-from kdlib.data.split import ImageData, Split, channel_statistics, stratify
+from kdlib.data.split import ImageData, Split, Statistics, channel_statistics, stratify
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 _SHARES = (0.7, 0.15, 0.15)
@@ -48,7 +48,7 @@ def load_folder(path: str | os.PathLike[str], size: int = 32) -> ImageData:
     classes = _classes(root)
     images, labels = _read(root, classes, size, fewest=len(_SHARES))
     train, val, test = stratify(labels, _SHARES, _SPLIT_SEED)
-    everything = _split(images, labels, classes, images[train])
+    everything = _split(images, labels, classes, channel_statistics(images[train]))
     return ImageData(name, everything.subset(train), everything.subset(val), everything.subset(test))
 
 
@@ -62,20 +62,18 @@ def _divided(name: str, root: Path, size: int) -> ImageData:
             differing = sorted(set(classes) ^ set(_classes(root / part)))
             raise ValueError(f"{root / part} and {root / 'train'} differ in the class {differing[0]!r}.")
     images, labels = _read(root / "train", classes, size, fewest=1 if len(held_out) == 2 else 2)
-    splits = {
-        part: _split(*_read(root / part, classes, size, fewest=1), classes, images) for part in held_out
-    }
-    train = _split(images, labels, classes, images)
+    statistics = channel_statistics(images)
+    train = _split(images, labels, classes, statistics)
+    splits = {part: _split(*_read(root / part, classes, size, 1), classes, statistics) for part in held_out}
     if len(held_out) == 2:
         return ImageData(name, train, splits["val"], splits["test"])
     kept, chosen = stratify(labels, (0.85, 0.15), _SPLIT_SEED)
     return ImageData(name, train.subset(kept), train.subset(chosen), splits[held_out[0]])
 
 
-def _split(images: Tensor, labels: Tensor, classes: Sequence[str], training_images: Tensor) -> Split:
-    mean, std = channel_statistics(training_images)
+def _split(images: Tensor, labels: Tensor, classes: Sequence[str], statistics: Statistics) -> Split:
     augmentation = Augmentation(padding=max(1, images.shape[-1] // 8), flip=True)
-    return Split(images, labels, tuple(classes), mean, std, augmentation)
+    return Split(images, labels, tuple(classes), *statistics, augmentation)
 
 
 def _classes(root: Path) -> list[str]:

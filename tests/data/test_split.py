@@ -104,6 +104,16 @@ def test_channel_statistics_are_per_channel():
     assert min(std) > 0, "a constant channel must not divide by zero"
 
 
+def test_channel_statistics_of_many_images():
+    images = torch.randint(
+        0, 256, (2500, 2, 3, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    values = images.numpy() / 255
+    mean, std = channel_statistics(images)
+    assert mean == pytest.approx(values.mean(axis=(0, 2, 3)))
+    assert std == pytest.approx(values.std(axis=(0, 2, 3)))
+
+
 def test_random_crop_is_a_shift_with_zeros_and_every_shift_is_as_likely():
     """One bright pixel in the middle: it lands on each of the nine places of a shift by up to one pixel."""
     images = torch.zeros(9000, 2, 5, 5)
