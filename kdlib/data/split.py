@@ -9,7 +9,6 @@ from torch import Tensor
 
 from kdlib.data.augment import Augmentation, normalize
 
-
 # Mean and standard deviation of each channel.
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
