@@ -1,0 +1,9 @@
+"""Live figures: widgets in a notebook, alive in a page without a kernel, pictures without scripts."""
+
+from kdlib.widgets.bias import BiasFigure
+from kdlib.widgets.kl_loss import KLLossFigure
+from kdlib.widgets.live import LiveFigure
+from kdlib.widgets.soft_label import SoftLabelFigure
+from kdlib.widgets.temperature import TemperatureFigure
+
+__all__ = ["BiasFigure", "KLLossFigure", "LiveFigure", "SoftLabelFigure", "TemperatureFigure"]

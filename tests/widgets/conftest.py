@@ -1,0 +1,96 @@
+"""The four live figures on small numbers, and a way to open them as a reader does: from disk, offline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+pytest.importorskip("anywidget", reason="anywidget is not installed: pip install kdlib[notebook]")
+
+from kdlib.widgets import BiasFigure, KLLossFigure, LiveFigure, SoftLabelFigure, TemperatureFigure
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CLASSES = [str(digit) for digit in range(10)]
+
+PAGE = """<!doctype html>
+<html lang="en" data-theme="{theme}">
+<head>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Figures</title>
+</head>
+<body style="background: {ground}"><main><h1 style="color: {ink}">Figures</h1>{figures}</main></body>
+</html>"""
+COLOURS = {"light": ("#ffffff", "#222222"), "dark": ("#14181e", "#dddddd")}
+
+
+@pytest.fixture(scope="session")
+def figure() -> Callable[[str], LiveFigure]:
+    """A figure by its name, new at each call, always with the same numbers."""
+
+    def make(name: str) -> LiveFigure:
+        rng = np.random.default_rng(0)
+        logits = rng.normal(scale=3, size=(10, 10)) + 5 * np.eye(10)
+        images = rng.integers(0, 256, size=(10, 8, 8), dtype=np.uint8)
+        labels = np.arange(10)
+        if name == "temperature":
+            return TemperatureFigure(logits, images, labels, CLASSES)
+        if name == "soft label":
+            powers = np.exp(logits)
+            return SoftLabelFigure(images, labels, powers / powers.sum(axis=1, keepdims=True), CLASSES)
+        if name == "kl loss":
+            return KLLossFigure(logits[3] / 2 + rng.normal(size=10), logits[3], 3, CLASSES)
+        labels = rng.integers(0, 10, size=600)
+        logits = rng.normal(scale=2, size=(600, 10)) + 5 * np.eye(10)[labels] - 4 * np.eye(10)[3]
+        return BiasFigure(logits, labels, 3, CLASSES)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def html_of(figure: Callable[[str], LiveFigure]) -> Callable[[str], str]:
+    """A figure's HTML by the figure's name, made once."""
+    return cache(lambda name: figure(name).page())
+
+
+@pytest.fixture
+def open_html(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Opens HTML as a page from disk; whatever it asks a network for or complains of fails the test."""
+    contexts, complaints = [], []
+
+    def open_(*figures: str, theme: str = "light", width: int = 900, scripts: bool = True) -> Page:
+        ground, ink = COLOURS[theme]
+        path = tmp_path / "page.html"
+        text = PAGE.format(theme=theme, ground=ground, ink=ink, figures="\n".join(figures))
+        path.write_text(text, encoding="utf-8")
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, java_script_enabled=scripts, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda sent: (
+                None if sent.url.startswith(("file:", "blob:", "data:")) else complaints.append(sent.url)
+            ),
+        )
+        context.set_offline(True)
+        page.goto(path.as_uri())
+        if scripts:
+            page.wait_for_function(
+                "!document.querySelector('.kdlib-live:not([data-live=ready])')", timeout=10_000
+            )
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not complaints

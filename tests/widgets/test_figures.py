@@ -1,0 +1,227 @@
+"""The live figures as Python objects: what they accept, what they hand to a notebook and to a page."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbclient import NotebookClient
+
+from kdlib.widgets import BiasFigure, KLLossFigure, LiveFigure, SoftLabelFigure, TemperatureFigure, live
+
+NAMES = ("soft label", "temperature", "kl loss", "bias")
+IMAGES = np.zeros((2, 8, 8), dtype=np.uint8)
+LOGITS = np.array([[3.0, 1.0, -2.0], [0.0, 2.0, 1.0]])
+NAN = np.array([[3.0, np.nan, -2.0], [0.0, 2.0, 1.0]])
+
+
+def embedded(page: str) -> dict:
+    """The JSON that a figure's HTML carries."""
+    found = re.search(r'<script type="application/json">(.*?)</script>', page, flags=re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shows_as_a_widget_and_as_html(figure, name):
+    data, _ = figure(name)._repr_mimebundle_()
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"]
+    assert data["text/html"].startswith('<div class="kdlib-live">')
+    assert data["text/plain"] == figure(name).alt_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_html_is_the_same_each_time(figure, name):
+    assert figure(name).page() == figure(name).page()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_html_is_light_and_asks_for_nothing(figure, name):
+    page = figure(name).page()
+    assert len(page) < 130_000
+    assert len(json.dumps(figure(name).state)) < 60_000
+    assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)[^\s\"']+", page) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fallback_is_a_picture_that_says_its_finding(figure, name):
+    page = figure(name).page()
+    picture = re.search(r'<img alt="([^"]+)" src="data:image/png;base64,([^"]+)"', page)
+    assert picture
+    assert html.unescape(picture[1]) == figure(name).alt_text()
+    assert re.search(r"\d", picture[1])
+    png = base64.b64decode(picture[2])
+    assert png.startswith(b"\x89PNG")
+    assert len(png) < 50_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_widget_and_the_page_share_one_module(figure, name):
+    shown = figure(name)
+    assert embedded(shown.page())["module"] == shown._esm
+    assert "export default { render };" in shown._esm
+    assert set(embedded(shown.page())["traits"]) == {"state", *shown.controls}
+
+
+def test_class_names_cannot_break_out_of_the_html():
+    nasty = '</script><b onclick="x">&$'
+    page = TemperatureFigure(LOGITS, IMAGES, [0, 1], [nasty, "<!--", "c"]).page()
+    assert "</script><b" not in page
+    assert "<!--" not in page
+    assert page.count("</script>") == 2
+    assert embedded(page)["traits"]["state"]["classes"] == [nasty, "<!--", "c"]
+
+
+def test_tensors_are_as_good_as_arrays():
+    logits = torch.tensor(LOGITS, dtype=torch.float32, requires_grad=True)
+    images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    from_tensors = TemperatureFigure(logits, images, torch.tensor([0, 1]), ["a", "b", "c"])
+    assert from_tensors.state == TemperatureFigure(LOGITS, IMAGES, [0, 1], ["a", "b", "c"]).state
+
+
+def test_colour_images_keep_their_channels():
+    images = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
+    state = TemperatureFigure(LOGITS, images, [0, 1], ["a", "b", "c"]).state["images"]
+    assert state["shape"] == [2, 4, 4, 3]
+    assert list(base64.b64decode(state["bytes"])[:3]) == [0, 16, 32]
+
+
+def test_many_images_stay_small():
+    rng = np.random.default_rng(0)
+    figure = BiasFigure(rng.normal(size=(6000, 10)), rng.integers(0, 10, 6000), 3, range(10))
+    assert len(json.dumps(figure.state)) < 60_000
+
+
+def test_kl_losses_and_gradients_are_torchs():
+    student = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64, requires_grad=True)
+    teacher = torch.tensor([2.0, 0.0, -1.0, 4.0], dtype=torch.float64)
+    figure = KLLossFigure(student, teacher, 2, "abcd", temperature=3.0, soft_weight=0.7)
+    hard = torch.nn.functional.cross_entropy(student[None], torch.tensor([2]))
+    log_p, log_q = torch.log_softmax(teacher / 3, 0), torch.log_softmax(student / 3, 0)
+    soft = 9 * torch.nn.functional.kl_div(log_q, log_p, reduction="sum", log_target=True)
+    (0.3 * hard + 0.7 * soft).backward()
+    assert figure.losses()["hard"] == pytest.approx(hard.item())
+    assert figure.losses()["soft"] == pytest.approx(soft.item())
+    np.testing.assert_allclose(figure.gradients()["total"], student.grad)
+
+
+def test_extreme_logits_have_finite_losses():
+    figure = KLLossFigure([1000.0, -1000.0], [-1000.0, 1000.0], 1, "ab", temperature=0.5)
+    assert figure.losses()["hard"] == pytest.approx(2000)
+    assert figure.losses()["soft"] == pytest.approx(0.25 * 4000)
+    assert "inf" not in figure.alt_text()
+
+
+def test_a_teacher_that_is_certain_can_be_softened():
+    figure = SoftLabelFigure(IMAGES, [0, 1], np.eye(3)[:2])
+    assert json.dumps(figure.state, allow_nan=False)
+
+
+def test_bias_shares_are_those_of_the_corrected_logits():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(300, 5)), rng.integers(0, 5, 300)
+    figure = BiasFigure(logits, labels, 2, "abcde")
+    predicted = (logits + 0.31 * np.eye(5)[2]).argmax(axis=1)
+    right, missing = predicted == labels, labels == 2
+    assert figure.shares(0.31) == pytest.approx((right[missing].mean(), right[~missing].mean(), right.mean()))
+
+
+@pytest.mark.parametrize("shift", [-5.0, 0.0, 40.0])
+def test_bias_slider_can_return_to_zero(shift):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(300, 5)) - shift * np.eye(5)[2]
+    biases = BiasFigure(logits, rng.integers(0, 5, 300), 2, "abcde").state["biases"]
+    assert 0.0 in biases
+    assert 90 < len(biases) < 260
+
+
+def test_controls_can_be_set_and_read():
+    figure = TemperatureFigure(LOGITS, IMAGES, [0, 1], ["a", "b", "c"])
+    figure.temperature, figure.example = 2.5, 1
+    assert embedded(figure.page())["traits"]["temperature"] == 2.5
+    assert "labelled b, at temperature 2.5" in figure.alt_text()
+
+
+def temperature_figure(logits=LOGITS, images=IMAGES, labels=(0, 1), classes="abc", **controls):
+    return TemperatureFigure(logits, images, labels, classes, **controls)
+
+
+def bias_figure(logits=LOGITS, labels=(0, 1), held_out_class=1):
+    return BiasFigure(logits, labels, held_out_class, "abc")
+
+
+def kl_figure(student=(1.0, 2.0, 3.0), teacher=(3.0, 2.0, 1.0), label=0, **controls):
+    return KLLossFigure(student, teacher, label, "abc", **controls)
+
+
+FAULTS = {
+    "NaN": (lambda: temperature_figure(logits=NAN), r"logits must be finite, but holds nan at \(0, 1\)"),
+    "infinity": (lambda: kl_figure(teacher=[np.inf, 0, 0]), r"teacher_logits must be finite, but holds inf"),
+    "one dimension": (lambda: temperature_figure(logits=LOGITS[0]), r"logits must have the shape \(K, C\)"),
+    "empty": (lambda: temperature_figure(logits=np.zeros((0, 3))), "logits .* but is empty"),
+    "float images": (lambda: temperature_figure(images=IMAGES / 255), "images must be uint8"),
+    "two channels": (
+        lambda: temperature_figure(images=np.zeros((2, 2, 8, 8), np.uint8)),
+        r"images must have the shape \(K, H, W\)",
+    ),
+    "an image too few": (lambda: temperature_figure(images=IMAGES[:1]), "one image for each of the 2 rows"),
+    "a label too few": (lambda: temperature_figure(labels=[0]), "one label for each of the 2 rows"),
+    "a label too high": (lambda: temperature_figure(labels=[0, 3]), "from 0 to 2, but there is 3"),
+    "half a label": (
+        lambda: temperature_figure(labels=[0, 0.5]),
+        "whole numbers from 0 to 2, but there is 0.5",
+    ),
+    "a name too few": (lambda: temperature_figure(classes="ab"), "name the 3 classes .* has 2 names"),
+    "too many classes": (lambda: temperature_figure(logits=np.zeros((2, 100))), "shows 2 to 20 classes"),
+    "cold": (lambda: temperature_figure(temperature=0), "temperature must be from 0.1 to 50, but is 0"),
+    "a NaN temperature": (lambda: temperature_figure(temperature=np.nan), "temperature must be from 0.1"),
+    "no probabilities": (
+        lambda: SoftLabelFigure(IMAGES, [0, 1], LOGITS),
+        "probabilities, but row 0 sums to 2",
+    ),
+    "student too short": (lambda: kl_figure(student=[1.0, 2.0]), "student_logits must hold 3 values"),
+    "label out of range": (lambda: kl_figure(label=-1), "from 0 to 2, but there is -1"),
+    "weight over one": (lambda: kl_figure(soft_weight=1.5), "soft_weight must be from 0 to 1, but is 1.5"),
+    "nothing held out": (
+        lambda: bias_figure(held_out_class=2),
+        "images of the held-out class c and of others",
+    ),
+    "all held out": (lambda: bias_figure(labels=[1, 1]), "but 2 of 2 are of it"),
+    "too many images": (lambda: bias_figure(np.zeros((6001, 3)), np.zeros(6001)), "at most 6000 images"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_bad_input_is_told_in_one_sentence(fault):
+    make, sentence = FAULTS[fault]
+    with pytest.raises(ValueError, match=sentence) as raised:
+        make()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_figure_without_a_picture_is_not_a_figure():
+    with pytest.raises(NotImplementedError):
+        LiveFigure(state={}).page()
+
+
+def test_modules_stand_alone():
+    for name in ("bias", "kl_loss", "soft_label", "temperature"):
+        assert "import " not in re.sub(r"//.*|/\*.*?\*/", "", live.module(name), flags=re.DOTALL)
+
+
+def test_an_executed_notebook_carries_the_figure():
+    code = (
+        "import numpy as np\nfrom kdlib.widgets import TemperatureFigure\n"
+        "TemperatureFigure(np.eye(3), np.zeros((3, 8, 8), np.uint8), [0, 1, 2], 'abc')"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    data = notebook.cells[0].outputs[-1]["data"]
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert embedded(data["text/html"])["traits"]["state"]["classes"] == ["a", "b", "c"]
