@@ -1,21 +1,33 @@
-"""What every loss asks of its inputs, said in one sentence when it is not so."""
+"""What every loss asks of its inputs, said in one sentence when it is not so; and how it sums over them."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 REDUCTIONS = ("batchmean", "mean", "sum", "none")
+FORMS = ("paper", "code")
 
 
 def check_logits(student_logits: Tensor, teacher_logits: Tensor) -> None:
     """Raise ValueError unless both are floating-point logits of one shape (N, C)."""
     for whose, logits in (("student", student_logits), ("teacher", teacher_logits)):
-        _check_matrix(whose, logits)
+        check_matrix(whose, logits)
     if student_logits.shape != teacher_logits.shape:
         raise ValueError(
             f"student logits have shape {tuple(student_logits.shape)} and teacher logits "
             f"{tuple(teacher_logits.shape)}; give both the same images and the same classes, (N, C)."
+        )
+
+
+def check_matrix(whose: str, values: Tensor, what: str = "logits") -> None:
+    """Raise ValueError unless these are floating-point numbers of shape (N, C)."""
+    if values.ndim != 2 or 0 in values.shape or not values.is_floating_point():
+        columns = "class" if what == "logits" else "feature"
+        raise ValueError(
+            f"{whose} {what} have shape {tuple(values.shape)} and type {values.dtype}; "
+            f"give floating-point numbers of shape (N, C), one row per image and one column per {columns}."
         )
 
 
@@ -25,7 +37,7 @@ def check_labels(student_logits: Tensor, labels: Tensor) -> None:
     The range of the labels is checked on the CPU only: on a GPU the check would wait for the device at
     every step, and `kdlib.data` has already checked every label when the data was loaded.
     """
-    _check_matrix("student", student_logits)
+    check_matrix("student", student_logits)
     if labels.dtype != torch.int64 or labels.shape != student_logits.shape[:1]:
         raise ValueError(
             f"labels have shape {tuple(labels.shape)} and type {labels.dtype}; "
@@ -55,23 +67,107 @@ def check_reduction(reduction: str) -> None:
         raise ValueError(f"reduction is {reduction!r}; choose one of {', '.join(REDUCTIONS)}.")
 
 
-def check_finite(loss: Tensor, **logits: Tensor) -> Tensor:
-    """Return `loss`, or raise ValueError naming the first of `logits` that made it NaN or infinite.
+def check_form(form: str) -> None:
+    """Raise ValueError unless the form is one of FORMS."""
+    if form not in FORMS:
+        raise ValueError(f"form is {form!r}; choose one of {', '.join(FORMS)}.")
+
+
+def check_weights(**weights: float) -> None:
+    """Raise ValueError, naming the first of `weights` that is negative, NaN or infinite."""
+    for name, weight in weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"{name} is {weight}; give a finite weight of 0 or more.")
+
+
+def check_classes(logits: Tensor) -> None:
+    """Raise ValueError unless there are two classes at least."""
+    if logits.shape[1] < 2:
+        raise ValueError("logits have one class; this loss compares classes, give two or more.")
+
+
+def check_vectors(student_features: Tensor, teacher_features: Tensor) -> None:
+    """Raise ValueError unless both are floating-point (N, ...) for the same N images; widths may differ."""
+    for whose, features in (("student", student_features), ("teacher", teacher_features)):
+        if features.ndim < 2 or 0 in features.shape or not features.is_floating_point():
+            raise ValueError(
+                f"{whose} features have shape {tuple(features.shape)} and type {features.dtype}; "
+                "give floating-point numbers of shape (N, D) or (N, C, H, W)."
+            )
+    _check_same_images(student_features, teacher_features)
+
+
+def check_maps(student_maps: Tensor, teacher_maps: Tensor) -> None:
+    """Raise ValueError unless both are maps (N, C, H, W) of the same N images; C, H and W may differ."""
+    check_map("student", student_maps)
+    check_map("teacher", teacher_maps)
+    _check_same_images(student_maps, teacher_maps)
+
+
+def check_map(whose: str, maps: Tensor) -> None:
+    """Raise ValueError unless these are floating-point feature maps (N, C, H, W)."""
+    if maps.ndim != 4 or 0 in maps.shape or not maps.is_floating_point():
+        raise ValueError(
+            f"{whose} feature maps have shape {tuple(maps.shape)} and type {maps.dtype}; "
+            "give floating-point numbers of shape (N, C, H, W)."
+        )
+
+
+def check_same_shape(student_features: Tensor, teacher_features: Tensor) -> None:
+    """Raise ValueError unless both features have one shape."""
+    if student_features.shape != teacher_features.shape:
+        raise ValueError(
+            f"student features have shape {tuple(student_features.shape)} and teacher features "
+            f"{tuple(teacher_features.shape)}; bring them to one shape with a regressor on the student."
+        )
+
+
+def check_layers(
+    student_maps: Tensor | Sequence[Tensor], teacher_maps: Tensor | Sequence[Tensor]
+) -> list[tuple[Tensor, Tensor]]:
+    """Pairs of maps, one per layer, from one map each or from two lists of the same length.
+
+    Raises:
+        ValueError: the lists are empty or differ in length, or a pair is not of the same images.
+    """
+    student = [student_maps] if isinstance(student_maps, Tensor) else list(student_maps)
+    teacher = [teacher_maps] if isinstance(teacher_maps, Tensor) else list(teacher_maps)
+    if not student or len(student) != len(teacher):
+        raise ValueError(
+            f"the student gives {len(student)} feature maps and the teacher {len(teacher)}; "
+            "give one or more, and as many of one as of the other."
+        )
+    for pair in zip(student, teacher, strict=True):
+        check_maps(*pair)
+    return list(zip(student, teacher, strict=True))
+
+
+def check_finite(loss: Tensor, what: str = "logits", **values: Tensor) -> Tensor:
+    """Return `loss`, or raise ValueError naming the first of `values` that made it NaN or infinite.
 
     Only on the CPU: reading one value back from a GPU at every step would stall it, and there the training
     loop watches the loss.
     """
     if loss.device.type != "cpu" or torch.compiler.is_compiling() or bool(loss.isfinite().all()):
         return loss
-    for whose, values in logits.items():
-        broken = ~values.isfinite()
+    for whose, tensor in values.items():
+        broken = ~tensor.isfinite()
         if broken.any():
-            row = int(broken.any(dim=1).nonzero()[0])
+            row = int(broken.flatten(1).any(dim=1).nonzero()[0])
             raise ValueError(
-                f"{whose} logits hold {values.detach()[broken][0].item()} in row {row}; "
+                f"{whose} {what} hold {tensor.detach()[broken][0].item()} in row {row}; "
                 "look for too high a learning rate, an overflow in half precision, or a broken checkpoint."
             )
     return loss
+
+
+def reduced(values: Tensor, reduction: str) -> Tensor:
+    """(N, ...) to a scalar, or to (N,) for "none"."""
+    if reduction == "batchmean":
+        return values.sum() / values.shape[0]
+    if reduction == "mean":
+        return values.mean()
+    return values.sum() if reduction == "sum" else values.flatten(1).sum(dim=1)
 
 
 def full_precision(logits: Tensor) -> Tensor:
@@ -82,9 +178,9 @@ def full_precision(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def _check_matrix(whose: str, logits: Tensor) -> None:
-    if logits.ndim != 2 or 0 in logits.shape or not logits.is_floating_point():
+def _check_same_images(student_features: Tensor, teacher_features: Tensor) -> None:
+    if student_features.shape[0] != teacher_features.shape[0]:
         raise ValueError(
-            f"{whose} logits have shape {tuple(logits.shape)} and type {logits.dtype}; "
-            "give floating-point numbers of shape (N, C), one row per image and one column per class."
+            f"student features have shape {tuple(student_features.shape)} and teacher features "
+            f"{tuple(teacher_features.shape)}; give both the same images, N."
         )

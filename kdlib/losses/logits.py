@@ -1,17 +1,25 @@
 """Losses on logits: what the label says, and what the teacher says."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.losses.inputs import (
+    check_classes,
     check_finite,
+    check_form,
     check_labels,
     check_logits,
+    check_matrix,
     check_reduction,
     check_temperature,
+    check_weights,
     full_precision,
+    reduced,
 )
+from kdlib.losses.vectors import centred, unit_length
 
 
 def softened(logits: Tensor, temperature: float) -> Tensor:
@@ -95,7 +103,7 @@ def soft_target_loss(
     student_log_p = F.log_softmax(full_precision(student_logits) / temperature, dim=1)
     teacher_log_p = F.log_softmax(full_precision(teacher_logits) / temperature, dim=1)
     divergence = F.kl_div(student_log_p, teacher_log_p, reduction="none", log_target=True)
-    loss = _reduce(divergence, reduction) * temperature**2
+    loss = reduced(divergence, reduction) * temperature**2
     return check_finite(loss, student=student_logits, teacher=teacher_logits)
 
 
@@ -123,13 +131,162 @@ def logit_mse_loss(student_logits: Tensor, teacher_logits: Tensor, reduction: st
     check_logits(student_logits, teacher_logits)
     check_reduction(reduction)
     squares = (full_precision(student_logits) - full_precision(teacher_logits)).square()
-    return check_finite(_reduce(squares, reduction), student=student_logits, teacher=teacher_logits)
+    return check_finite(reduced(squares, reduction), student=student_logits, teacher=teacher_logits)
 
 
-def _reduce(values: Tensor, reduction: str) -> Tensor:
-    """(N, C) to a scalar, or to (N,) for "none"."""
-    if reduction == "batchmean":
-        return values.sum() / values.shape[0]
-    if reduction == "mean":
-        return values.mean()
-    return values.sum() if reduction == "sum" else values.sum(dim=1)
+def dkd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+    temperature: float = 4.0,
+) -> Tensor:
+    r"""Soft targets in two parts: how sure of the label, and how the other classes compare.
+
+    .. math:: T^2 \left[ \alpha \, \mathrm{KL}(b^t \,\|\, b^s)
+        + \beta \, \mathrm{KL}(\hat p^t \,\|\, \hat p^s) \right],
+        \quad b = (p_y, 1 - p_y), \quad \hat p_c = \frac{p_c}{1 - p_y} \;\; (c \ne y), \quad
+        p = \mathrm{softmax}(z / T)
+
+    averaged over images. `soft_target_loss` is α = 1 and β = 1 − p^t_y, which all but drops the second part
+    where the teacher is sure. With two classes the second part is 0.
+
+    Args:
+        student_logits: shape (N, C), C ≥ 2.
+        teacher_logits: shape (N, C).
+        labels: class indices, int64, shape (N,).
+        alpha: weight of the label's part (TCKD), 0 or more.
+        beta: weight of the other classes' part (NCKD), 0 or more; the paper uses 2 to 8 for CIFAR ResNets.
+        temperature: T, above 0.
+
+    Returns:
+        A scalar in nats; computed in float32 at least, from logarithms, so that no probability underflows.
+
+    Raises:
+        ValueError: shapes do not match, there is one class, a label is out of range, the temperature is not
+            above 0, a weight is negative, or a logit is NaN or infinite.
+
+    Reference:
+        Zhao et al., "Decoupled Knowledge Distillation", 2022. T² is in the authors' code and not in the
+        paper's formula; it is in here. Their code also warms the whole loss up over 20 epochs.
+    """
+    check_logits(student_logits, teacher_logits)
+    check_classes(student_logits)
+    check_labels(student_logits, labels)
+    check_temperature(temperature)
+    check_weights(alpha=alpha, beta=beta)
+    student = _label_and_others(full_precision(student_logits) / temperature, labels)
+    teacher = _label_and_others(full_precision(teacher_logits) / temperature, labels)
+    label_part, others_part = (
+        F.kl_div(s, t, reduction="batchmean", log_target=True) for s, t in zip(student, teacher, strict=True)
+    )
+    loss = (alpha * label_part + beta * others_part) * temperature**2
+    return check_finite(loss, student=student_logits, teacher=teacher_logits)
+
+
+def dist_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    temperature: float = 1.0,
+    form: str = "paper",
+) -> Tensor:
+    r"""One minus Pearson's correlation with the teacher's probabilities, by image and by class.
+
+    .. math:: T^2 \left[ \beta \Bigl(1 - \frac{1}{N} \sum_n \rho(p^s_{n \cdot}, p^t_{n \cdot})\Bigr)
+        + \gamma \Bigl(1 - \frac{1}{C} \sum_c \rho(p^s_{\cdot c}, p^t_{\cdot c})\Bigr) \right],
+        \quad p = \mathrm{softmax}(z / T)
+
+    The first part (inter-class) asks that the classes keep their relation within an image, the second
+    (intra-class) that the images keep theirs within a class. Neither asks for equal probabilities: a student
+    whose probabilities are a·p^t + b with a > 0 has a loss of 0.
+
+    A row or column of one value has no correlation and counts as ρ = 0. So a batch of one image has an
+    intra-class part of γT², with no gradient.
+
+    Args:
+        student_logits: shape (N, C), C ≥ 2.
+        teacher_logits: shape (N, C).
+        beta: weight of the inter-class part, 0 or more.
+        gamma: weight of the intra-class part, 0 or more.
+        temperature: T, above 0; the paper uses 1 on ImageNet and 4 on CIFAR-100.
+        form: "paper" (default) is Pearson's correlation; "code" adds 1e-8 to its denominator, as the authors'
+            code does. That matters: a class that no image of the batch is likely to be has a denominator far
+            below 1e-8, and then counts as ρ = 0 in "code".
+
+    Returns:
+        A scalar between 0 and 2T²(β + γ); computed in float32 at least.
+
+    Raises:
+        ValueError: shapes do not match, there is one class, the temperature is not above 0, a weight is
+            negative, the form is unknown, or a logit is NaN or infinite.
+
+    Reference:
+        Huang et al., "Knowledge Distillation from A Stronger Teacher", 2022. The code first released has
+        no temperature; where later copies have one they multiply by T², as here.
+    """
+    check_logits(student_logits, teacher_logits)
+    check_classes(student_logits)
+    check_temperature(temperature)
+    check_weights(beta=beta, gamma=gamma)
+    check_form(form)
+    student, teacher = softened(student_logits, temperature), softened(teacher_logits, temperature)
+    inter = 1 - _pearson(student, teacher, 1, form).mean()
+    intra = 1 - _pearson(student, teacher, 0, form).mean()
+    loss = (beta * inter + gamma * intra) * temperature**2
+    return check_finite(loss, student=student_logits, teacher=teacher_logits)
+
+
+def standardize_logits(logits: Tensor, form: str = "paper") -> Tensor:
+    r"""Logits of mean 0 and standard deviation 1 in each image.
+
+    .. math:: \hat z_c = (z_c - \bar z) / \sigma, \quad \sigma^2 = \frac{1}{C} \sum_c (z_c - \bar z)^2
+
+    Give both student and teacher through this to any loss on logits: the student then need not reach the
+    teacher's range of logits, only its order and spacing. A row of equal logits becomes zeros.
+
+    Args:
+        logits: shape (N, C), C ≥ 2.
+        form: "paper" (default) is the formula above; "code" is the authors' release, which has 1 / (C − 1)
+            in σ² and adds 1e-7 to σ: results are smaller by √((C − 1) / C), 0.5 % with 100 classes.
+
+    Returns:
+        Shape (N, C), float32 at least.
+
+    Raises:
+        ValueError: the shape is not (N, C), there is one class, the form is unknown, or a logit is NaN or
+            infinite.
+
+    Reference:
+        Sun et al., "Logit Standardization in Knowledge Distillation", 2024, algorithm 1.
+    """
+    check_matrix("given", logits)
+    check_classes(logits)
+    check_form(form)
+    num_classes = logits.shape[1]
+    spread = centred(full_precision(logits), dim=1)
+    if form == "paper":
+        standard = unit_length(spread, dim=1) * math.sqrt(num_classes)
+    else:
+        sigma = torch.linalg.vector_norm(spread, dim=1, keepdim=True) / math.sqrt(num_classes - 1)
+        standard = spread / (sigma + 1e-7)
+    return check_finite(standard, given=logits)
+
+
+def _label_and_others(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """log (p_y, 1 − p_y), shape (N, 2), and log p̂ with 0 in place of the label, shape (N, C)."""
+    is_label = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)
+    others = logits.masked_fill(is_label, -torch.inf)
+    log_parts = torch.stack([logits.gather(1, labels[:, None])[:, 0], others.logsumexp(dim=1)], dim=1)
+    return log_parts.log_softmax(dim=1), others.log_softmax(dim=1).masked_fill(is_label, 0.0)
+
+
+def _pearson(first: Tensor, second: Tensor, dim: int, form: str) -> Tensor:
+    """Pearson's correlation along `dim`; 0 where one of the two does not vary."""
+    first, second = centred(first, dim), centred(second, dim)
+    if form == "paper":
+        return (unit_length(first, dim) * unit_length(second, dim)).sum(dim)
+    lengths: Tensor = torch.linalg.vector_norm(first, dim=dim) * torch.linalg.vector_norm(second, dim=dim)
+    return (first * second).sum(dim) / (lengths + 1e-8)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy import special
+from scipy import special, stats
 
 from kdlib import losses
 
@@ -220,3 +220,213 @@ def test_labels_of_the_wrong_shape_or_type():
 def test_label_smoothing_out_of_range(smoothing):
     with pytest.raises(ValueError, match="between 0 and 1"):
         losses.hard_label_loss(logits((2, 3)), torch.tensor([0, 1]), smoothing)
+
+
+def reference_dkd(student, teacher, labels, alpha, beta, temperature):
+    """The paper's two divergences, image by image, from probabilities."""
+    total = 0.0
+    for s, t, y in zip(student, teacher, labels, strict=True):
+        p_s, p_t = special.softmax(s / temperature), special.softmax(t / temperature)
+        label_part = special.rel_entr([p_t[y], 1 - p_t[y]], [p_s[y], 1 - p_s[y]]).sum()
+        others_s, others_t = np.delete(p_s, y) / (1 - p_s[y]), np.delete(p_t, y) / (1 - p_t[y])
+        total += alpha * label_part + beta * special.rel_entr(others_t, others_s).sum()
+    return temperature**2 * total / len(labels)
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize(("alpha", "beta"), [(1, 8), (0, 1), (1, 0), (0.5, 2)])
+def test_dkd_loss_is_the_formula(temperature, alpha, beta):
+    student, teacher, labels = logits((5, 7), 1), logits((5, 7), 2), torch.tensor([0, 6, 3, 3, 1])
+    expected = reference_dkd(student.numpy(), teacher.numpy(), labels.numpy(), alpha, beta, temperature)
+    actual = losses.dkd_loss(student, teacher, labels, alpha, beta, temperature)
+    np.testing.assert_allclose(actual.item(), expected, rtol=1e-9)
+
+
+def test_dkd_parts_add_up_to_the_soft_target_loss():
+    """KL = TCKD + (1 − p_y) NCKD, the paper's reformulation; for one image the weights are numbers."""
+    student, teacher, labels = logits((1, 7), 1), logits((1, 7), 2), torch.tensor([3])
+    beta = 1 - special.softmax(teacher.numpy() / 4)[0, 3]
+    torch.testing.assert_close(
+        losses.dkd_loss(student, teacher, labels, 1.0, beta), losses.soft_target_loss(student, teacher)
+    )
+
+
+def test_dkd_of_two_classes_has_no_second_part():
+    student, teacher, labels = logits((4, 2), 1), logits((4, 2), 2), torch.tensor([0, 1, 1, 0])
+    assert losses.dkd_loss(student, teacher, labels, alpha=0) == 0
+    torch.testing.assert_close(
+        losses.dkd_loss(student, teacher, labels), losses.soft_target_loss(student, teacher)
+    )
+
+
+def test_dkd_does_not_see_the_order_of_the_batch():
+    student, teacher, labels = logits((5, 7), 1), logits((5, 7), 2), torch.tensor([0, 6, 3, 3, 1])
+    order = torch.tensor([4, 2, 0, 1, 3])
+    torch.testing.assert_close(
+        losses.dkd_loss(student[order], teacher[order], labels[order]),
+        losses.dkd_loss(student, teacher, labels),
+    )
+
+
+def test_dkd_keeps_what_a_sure_teacher_says_of_the_other_classes():
+    """In float32 the probabilities of the others are 0 here; their logarithms are not."""
+    teacher = torch.tensor([[200.0, 3.0, 0.0, 1.0]])
+    student = torch.tensor([[200.0, 0.0, 3.0, 1.0]])
+    others = losses.dkd_loss(student, teacher, torch.tensor([0]), 0.0, 1.0, 1.0)
+    p_s, p_t = special.softmax([0.0, 3.0, 1.0]), special.softmax([3.0, 0.0, 1.0])
+    np.testing.assert_allclose(others.item(), special.rel_entr(p_t, p_s).sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_dkd_labels_out_of_range(label):
+    with pytest.raises(ValueError, match=rf"label {label} is out of range.*0 to 2"):
+        losses.dkd_loss(logits((2, 3)), logits((2, 3)), torch.tensor([0, label]))
+
+
+def reference_dist(student, teacher, beta, gamma, temperature):
+    p_s, p_t = special.softmax(student / temperature, axis=1), special.softmax(teacher / temperature, axis=1)
+    inter = np.mean([1 - stats.pearsonr(s, t)[0] for s, t in zip(p_s, p_t, strict=True)])
+    intra = np.mean([1 - stats.pearsonr(s, t)[0] for s, t in zip(p_s.T, p_t.T, strict=True)])
+    return temperature**2 * (beta * inter + gamma * intra)
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize(("beta", "gamma"), [(1, 1), (2, 0), (0, 3)])
+@pytest.mark.parametrize("form", ["paper", "code"])
+def test_dist_loss_is_the_formula(temperature, beta, gamma, form):
+    student, teacher = logits((6, 5), 1), logits((6, 5), 2)
+    expected = reference_dist(student.numpy(), teacher.numpy(), beta, gamma, temperature)
+    actual = losses.dist_loss(student, teacher, beta, gamma, temperature, form)
+    tolerance = 1e-9 if form == "paper" else 1e-3  # the code's 1e-8 is not in the reference
+    np.testing.assert_allclose(actual.item(), expected, rtol=tolerance)
+
+
+def test_dist_forms_differ_for_a_class_that_is_never_likely():
+    teacher = logits((6, 5), 2)
+    teacher[:, 4] -= 20
+    per_class = losses.dist_loss(teacher, teacher, beta=0.0)
+    with_epsilon = losses.dist_loss(teacher, teacher, beta=0.0, form="code")
+    assert per_class.abs() < 1e-12
+    assert with_epsilon > 0.19, "one of five classes counts as uncorrelated"
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
+def test_dist_does_not_see_positive_affine_maps_of_the_probabilities(share):
+    student, teacher = logits((6, 5), 1), logits((6, 5), 2)
+    mixed = (share * losses.softened(teacher, 1.0) + (1 - share) / 5).log()
+    assert losses.dist_loss(mixed, teacher).abs() < 1e-12
+    torch.testing.assert_close(losses.dist_loss(student, mixed), losses.dist_loss(student, teacher))
+
+
+def test_dist_of_one_image_is_its_classes_and_a_constant():
+    student, teacher = logits((1, 5), 1).requires_grad_(), logits((1, 5), 2)
+    loss = losses.dist_loss(student, teacher, beta=0.0, gamma=3.0, temperature=2.0)
+    loss.backward()
+    assert loss == 3.0 * 2.0**2
+    assert (student.grad == 0).all()
+    torch.testing.assert_close(losses.dist_loss(teacher, teacher), torch.tensor(1.0, dtype=torch.float64))
+
+
+def test_dist_of_equal_logits_does_not_explode():
+    student = torch.zeros(6, 10, requires_grad=True)
+    for form in ("paper", "code"):
+        loss = losses.dist_loss(student, logits((6, 10)).float(), form=form)
+        (gradient,) = torch.autograd.grad(loss, student)
+        assert loss == 2
+        assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("form", ["paper", "code"])
+def test_standardize_logits_is_the_formula(shape, form):
+    z = logits(shape) + 4
+    if form == "paper":
+        expected = stats.zscore(z.numpy(), axis=1)
+    else:
+        sigma = z.numpy().std(axis=1, keepdims=True, ddof=1)
+        expected = (z.numpy() - z.numpy().mean(axis=1, keepdims=True)) / (sigma + 1e-7)
+    np.testing.assert_allclose(losses.standardize_logits(z, form), expected, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("form", ["paper", "code"])
+def test_standardize_logits_gradient(form):
+    assert torch.autograd.gradcheck(
+        lambda z: losses.standardize_logits(z, form), (logits((3, 5)).requires_grad_(),)
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-4, 7.0, 1e4])
+def test_standardized_logits_do_not_see_positive_affine_maps(scale):
+    z, teacher = logits((4, 9), 1), logits((4, 9), 2)
+    shift = logits((4, 1), 3)
+    standard = losses.standardize_logits(z)
+    torch.testing.assert_close(losses.standardize_logits(scale * z + shift), standard)
+    torch.testing.assert_close(losses.standardize_logits(-scale * z), -standard)
+    soft = losses.soft_target_loss(standard, losses.standardize_logits(teacher))
+    assert soft > 0.01
+    same = losses.soft_target_loss(
+        losses.standardize_logits(scale * teacher), losses.standardize_logits(teacher)
+    )
+    assert same.abs() < 1e-12
+
+
+@pytest.mark.parametrize("form", ["paper", "code"])
+def test_standardized_equal_logits_are_zero(form):
+    z = torch.full((2, 7), 0.1, requires_grad=True)
+    standard = losses.standardize_logits(z, form)
+    standard.sum().backward()
+    assert (standard == 0).all()
+    assert z.grad.isfinite().all()
+
+
+def test_standardized_half_precision_is_float32():
+    z = logits((4, 9)).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        standard = losses.standardize_logits(z)
+    assert standard.dtype == torch.float32
+    np.testing.assert_allclose(standard, stats.zscore(z.double().numpy(), axis=1), rtol=1e-4, atol=1e-5)
+
+
+def test_standardize_logits_bad_input():
+    with pytest.raises(ValueError, match=r"given logits have shape \(3,\).*\(N, C\)"):
+        losses.standardize_logits(logits((3,)))
+    broken = logits((4, 3))
+    broken[2, 1] = float("nan")
+    with pytest.raises(ValueError, match="given logits hold nan in row 2"):
+        losses.standardize_logits(broken)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda z: losses.dkd_loss(z, z, torch.zeros(3, dtype=torch.int64)),
+        lambda z: losses.dist_loss(z, z),
+        lambda z: losses.standardize_logits(z),
+    ],
+    ids=["dkd", "dist", "standardize"],
+)
+def test_one_class_is_nothing_to_compare(call):
+    with pytest.raises(ValueError, match=r"logits have one class; .*give two or more"):
+        call(logits((3, 1)))
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_weights_inside_a_loss_are_not_negative(value):
+    z, labels = logits((2, 3)), torch.tensor([0, 1])
+    for name in ("alpha", "beta"):
+        with pytest.raises(ValueError, match=rf"{name} is {value}; give a finite weight of 0 or more"):
+            losses.dkd_loss(z, z, labels, **{name: value})
+    for name in ("beta", "gamma"):
+        with pytest.raises(ValueError, match=rf"{name} is {value}; give a finite weight of 0 or more"):
+            losses.dist_loss(z, z, **{name: value})
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan"), float("inf")])
+def test_temperature_of_dkd_and_dist_must_be_positive_and_finite(temperature):
+    z, labels = logits((2, 3)), torch.tensor([0, 1])
+    for call in (
+        lambda: losses.dkd_loss(z, z, labels, temperature=temperature),
+        lambda: losses.dist_loss(z, z, temperature=temperature),
+    ):
+        with pytest.raises(ValueError, match=rf"temperature is {temperature}.*above 0"):
+            call()
