@@ -1,0 +1,54 @@
+"""What the checkers of all chapters ask of an answer: is it the number, is it a tensor of the right shape."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def number(answer: Any, right: float, slips: Mapping[float, str], otherwise: str) -> str | None:
+    """Compare a number with the right one, and with the results of known slips, each to within 0.5 %.
+
+    Args:
+        answer: what the reader gave.
+        right: the number asked for.
+        slips: for each wrong result, the sentence about the mistake that leads to it.
+        otherwise: the sentence for any other number.
+
+    Raises:
+        TypeError: the answer is not a number.
+    """
+    try:
+        value = float(answer)
+    except (TypeError, ValueError):
+        raise TypeError(f"the answer is {answer!r}; give one number.") from None
+    if math.isclose(value, right, rel_tol=0.005):
+        return None
+    for slip, sentence in slips.items():
+        if math.isclose(value, slip, rel_tol=0.005):
+            return sentence
+    return otherwise
+
+
+def result(function: Callable[..., Any], *arguments: Any, shape: Sequence[int]) -> Tensor:
+    """Call the reader's function, and return its tensor of the shape asked for as float64.
+
+    Raises:
+        TypeError: the answer is not a function, or it does not return a tensor.
+        ValueError: the tensor has another shape.
+    """
+    if not callable(function):
+        raise TypeError(f"the answer is {function!r}; give the function itself, without calling it.")
+    value = function(*arguments)
+    if not isinstance(value, Tensor):
+        raise TypeError(f"the function returns {value!r}; return a tensor.")
+    if value.shape != torch.Size(shape):
+        raise ValueError(f"the function returns shape {tuple(value.shape)}; return {tuple(shape)}.")
+    return value.detach().double()
+
+
+def same(value: Tensor, expected: Tensor) -> bool:
+    """Whether two tensors of one shape agree to within 0.1 %, or 1e-6 near zero."""
+    return torch.allclose(value, expected.double(), rtol=1e-3, atol=1e-6)
