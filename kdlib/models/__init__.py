@@ -1,6 +1,19 @@
-"""Networks by name: small convolutional ones for the embedded data, and the CIFAR ResNets."""
+"""Networks by name, taps into them, what joins two of them, and teachers that serve as controls."""
 
-from kdlib.models.controls import ShuffledTeacher
+from kdlib.models.connectors import Regressor, ReviewFusion, VIDRegressor
+from kdlib.models.controls import NoisyTeacher, ShuffledTeacher
 from kdlib.models.registry import count_parameters, create_model, list_models
+from kdlib.models.taps import Taps, tap
 
-__all__ = ["ShuffledTeacher", "count_parameters", "create_model", "list_models"]
+__all__ = [
+    "NoisyTeacher",
+    "Regressor",
+    "ReviewFusion",
+    "ShuffledTeacher",
+    "Taps",
+    "VIDRegressor",
+    "count_parameters",
+    "create_model",
+    "list_models",
+    "tap",
+]

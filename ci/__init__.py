@@ -1,0 +1,1 @@
+"""Everything that sets up, executes, builds and checks the book: `python -m ci help`."""

@@ -1,0 +1,253 @@
+"""The chapters: what book/chapters.yml says of them, and the key of an execution that is still current."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROFILES = ("quick", "short", "full")
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+NOT_SOURCE = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
+
+Notebook = dict[str, Any]
+Cell = dict[str, Any]
+
+
+class CourseError(Exception):
+    """A mistake in the request or in the book's files, told in one sentence."""
+
+
+class BuildError(Exception):
+    """A build that was asked for rightly and did not succeed."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Where everything lies, from the repository's root."""
+
+    root: Path
+
+    @property
+    def book(self) -> Path:
+        """The chapters' and pages' sources."""
+        return self.root / "book"
+
+    @property
+    def build(self) -> Path:
+        """Everything that the commands make."""
+        return self.root / "_build"
+
+    @property
+    def html(self) -> Path:
+        """The last good pages."""
+        return self.build / "html"
+
+    def executed(self, profile: str, slug: str) -> Path:
+        """The last good execution of a chapter in a profile."""
+        return self.build / "executed" / profile / f"{slug}.ipynb"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One entry of chapters.yml."""
+
+    slug: str
+    title: str
+    budget: dict[str, float]
+    parameters: dict[str, dict[str, Any]]
+    source: Path
+
+    @property
+    def number(self) -> str:
+        """The two digits that the slug starts with."""
+        return self.slug[:2]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One chapter to be executed in one profile, and the key that this execution will have."""
+
+    chapter: Chapter
+    profile: str
+    parameters: dict[str, Any]
+    key: str
+    output: Path
+
+    @property
+    def budget(self) -> float:
+        """The seconds that the chapter may take in this profile."""
+        return self.chapter.budget[self.profile]
+
+
+def load_chapters(repository: Repository) -> list[Chapter]:
+    """Read book/chapters.yml; every chapter's notebook is there, and every notebook listed."""
+    listing = repository.book / "chapters.yml"
+    chapters = [
+        Chapter(
+            slug=entry["slug"],
+            title=entry["title"],
+            budget=entry["budget"],
+            parameters=entry.get("parameters", {}),
+            source=repository.book / f"{entry['slug']}.ipynb",
+        )
+        for entry in yaml.safe_load(listing.read_text(encoding="utf-8"))
+    ]
+    listed = {chapter.source.name for chapter in chapters}
+    there = {path.name for path in repository.book.glob("*.ipynb")}
+    if listed != there:
+        raise CourseError(
+            f"book/chapters.yml and the notebooks in book/ differ in {', '.join(sorted(listed ^ there))}: "
+            "list each notebook there once."
+        )
+    for chapter in chapters:
+        if set(chapter.budget) != set(PROFILES):
+            raise CourseError(
+                f"book/chapters.yml: {chapter.slug} needs a budget for each of {', '.join(PROFILES)}."
+            )
+    return chapters
+
+
+def select(chapters: list[Chapter], wanted: str) -> list[Chapter]:
+    """The chapters named by number or slug in a string such as "02 03"; "all" names every one."""
+    if wanted.strip() in ("", "all"):
+        return chapters
+    names = wanted.replace(",", " ").split()
+    for name in names:
+        if not any(name in (chapter.number, chapter.slug) for chapter in chapters):
+            valid = ", ".join(f"{chapter.number} ({chapter.slug})" for chapter in chapters)
+            raise CourseError(f"Unknown chapter {name!r}: the chapters are {valid}.")
+    return [chapter for chapter in chapters if chapter.number in names or chapter.slug in names]
+
+
+def plan_job(repository: Repository, chapter: Chapter, profile: str) -> Job:
+    """The job that executes a chapter in a profile, its parameters checked against the notebook's own."""
+    if profile not in PROFILES:
+        raise CourseError(f"Unknown profile {profile!r}: the profiles are {', '.join(PROFILES)}.")
+    notebook = read_notebook(chapter.source)
+    if not all(cell.get("id") for cell in notebook["cells"]):
+        raise CourseError(
+            f"{chapter.source.name} has cells without an id: run `python -m ci notebooks --fix`."
+        )
+    try:
+        defaults = default_parameters(notebook)
+    except CourseError as error:
+        raise CourseError(f"{chapter.source.name}: {error}") from error
+    asked = {"profile": profile, **chapter.parameters.get(profile, {})}
+    for name in asked:
+        if name not in defaults:
+            raise CourseError(
+                f"{chapter.source.name} has no parameter {name!r}, which book/chapters.yml gives it: "
+                f"its parameters are {', '.join(defaults)}."
+            )
+    parameters = {name: value for name, value in asked.items() if value != defaults[name]}
+    key = execution_key(repository, notebook, profile, parameters)
+    return Job(chapter, profile, parameters, key, repository.executed(profile, chapter.slug))
+
+
+def is_current(job: Job) -> bool:
+    """Whether the last execution had the code, parameters, library, data and pins of the present sources."""
+    return job.output.is_file() and course_metadata(read_notebook(job.output)).get("key") == job.key
+
+
+def execution_key(
+    repository: Repository, notebook: Notebook, profile: str, parameters: dict[str, Any]
+) -> str:
+    """The hash of everything that can change a chapter's outputs; its prose cannot, and is left out."""
+    code = [[cell["id"], source_of(cell)] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    inputs = {
+        "code": code,
+        "profile": profile,
+        "parameters": parameters,
+        "python": sys.version_info[:3],
+        "pins": tree_hash([repository.root / "ci" / "constraints.txt"]),
+    }
+    if any(re.search(r"^\s*(import|from)\s+kdlib\b", source, re.MULTILINE) for _, source in code):
+        # The longer profiles write data/results themselves, so it cannot tell whether to run them again.
+        without = [] if profile == "quick" else [repository.root / "data" / "results"]
+        inputs["library"] = tree_hash([repository.root / "kdlib", repository.root / "data"], without)
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def tree_hash(paths: Iterable[Path], without: Iterable[Path] = ()) -> str:
+    """The hash of the names and contents of files, and of all files in folders."""
+    digest = hashlib.sha256()
+    excluded = list(without)
+    for path in paths:
+        for file in source_files(path):
+            if any(file.is_relative_to(folder) for folder in excluded):
+                continue
+            name = file.relative_to(path.parent).as_posix().encode()
+            digest.update(name + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def source_files(path: Path) -> Iterator[Path]:
+    """A file itself, or the files below a folder in a fixed order, without what Python and editors leave."""
+    if path.is_file():
+        yield path
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and not NOT_SOURCE.intersection(file.parts):
+            yield file
+
+
+def read_notebook(path: Path) -> Notebook:
+    """A notebook as plain JSON; validation is left to the lint, which keeps an unchanged build quick."""
+    try:
+        notebook: Notebook = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CourseError(f"{path} is not a readable notebook ({error}): restore it from git.") from error
+    return notebook
+
+
+def course_metadata(notebook: Notebook) -> dict[str, Any]:
+    """What `ci` noted in an executed notebook: key, profile, parameters, time, device, versions, commit."""
+    noted: dict[str, Any] = notebook["metadata"].get("course", {})
+    return noted
+
+
+def source_of(cell: Cell) -> str:
+    """A cell's text; the format allows one string or a list of lines."""
+    source = cell["source"]
+    return source if isinstance(source, str) else "".join(source)
+
+
+def tags_of(cell: Cell) -> list[str]:
+    """A cell's tags."""
+    tags: list[str] = cell["metadata"].get("tags", [])
+    return tags
+
+
+def is_progress_bar(output: dict[str, Any]) -> bool:
+    """Whether an output is tqdm's widget, which means something only while its cell runs."""
+    text = "".join(output.get("data", {}).get("text/plain", ""))
+    return WIDGET_VIEW in output.get("data", {}) and re.search(r"\d+%\|", text) is not None
+
+
+def default_parameters(notebook: Notebook) -> dict[str, Any]:
+    """The names and literal values that the cell tagged `parameters` assigns."""
+    cells = [cell for cell in notebook["cells"] if "parameters" in tags_of(cell)]
+    if len(cells) != 1:
+        raise CourseError(f"{len(cells)} cells are tagged `parameters`: a chapter needs exactly one.")
+    try:
+        statements = ast.parse(source_of(cells[0])).body
+        return {name: value for statement in statements for name, value in literal_assignment(statement)}
+    except (SyntaxError, ValueError) as error:
+        raise CourseError(
+            f"the parameters cell may hold only assignments of literals, one per line ({error})."
+        ) from error
+
+
+def literal_assignment(statement: ast.stmt) -> Iterator[tuple[str, Any]]:
+    """The one name and value of a statement such as `seed = 0`."""
+    if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+        raise ValueError(f"not an assignment: {ast.unparse(statement)}")
+    yield statement.targets[0].id, ast.literal_eval(statement.value)

@@ -1,0 +1,145 @@
+"""Checkers for the exercises of chapter 1, Why distil?"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdlib.checks import answers
+from kdlib.checks.exercises import exercise
+
+_T_OF_FOUR = 3.182
+
+
+@exercise("1.1")
+def how_often_the_teacher_answers(answer: Any) -> str | None:
+    slips = {
+        50.0: "That is the number of labels; the teacher answers anew each time an image is shown.",
+        80.0: "That is the number of epochs; in each of them every image is shown once.",
+        160.0: "That is the number of batches; each of them holds 25 images.",
+        2000.0: "You multiplied epochs by the batch size; an epoch has two batches of 25.",
+        40000.0: "You counted the ten numbers of each answer; one answer is one picture's.",
+    }
+    return answers.number(
+        answer, 4000.0, slips, "Count how often any image is shown: every image, once in every epoch."
+    )
+
+
+@exercise("1.2")
+def weights_of_a_convnet(answer: Any) -> str | None:
+    for width in (1, 8, 32):
+        value = float(_called(answer, width))
+        slips: dict[float, str] = {
+            90 * width**2
+            + 49 * width
+            + 10: "The batch norms are missing: two weights for each of w + 2w + 4w channels.",
+            90 * width**2 + 56 * width + 10: "A batch norm has two weights a channel, a scale and a shift.",
+            90 * width**2 + 63 * width: "The linear layer's bias is missing, one weight a class.",
+            90 * width**2 + 70 * width + 10: "You gave the convolutions a bias; they have none.",
+            10 * width**2
+            + 55 * width
+            + 10: "A convolution has nine weights for each pair of channels, not one.",
+            36 * width**2 + 63 * width + 10: "From 2w to 4w channels there are 9 · 2w · 4w weights.",
+        }
+        if value in slips:
+            return slips[value]
+        right = 90 * width**2 + 63 * width + 10
+        if value != right:
+            return f"For width {width} it gives {value:g}; the network has {right:,} weights."
+    return None
+
+
+@exercise("1.3")
+def paired_interval(answer: Any) -> str | None:
+    taught, alone = [0.94, 0.90, 0.93, 0.95], [0.83, 0.78, 0.83, 0.85]
+    value = _called(answer, taught, alone)
+    if not (isinstance(value, Sequence) and len(value) == 2):
+        raise TypeError(f"the function returns {value!r}; return two numbers, the low and the high end.")
+    low, high = (float(end) for end in value)
+    differences = [t - a for t, a in zip(taught, alone, strict=True)]
+    mean, deviation = statistics.fmean(differences), statistics.stdev(differences)
+    unpaired = math.sqrt(statistics.variance(taught) + statistics.variance(alone))
+    slips = {
+        1.0: None,
+        2.0: "You left out the square root of n: the mean of four scatters half as much as one of them.",
+        unpaired / deviation: (
+            "This is the interval of two unpaired groups; take the difference for each seed first, and then "
+            "the standard deviation of the differences."
+        ),
+        math.sqrt(
+            3 / 4
+        ): "You divided the squares by n; the sample standard deviation divides them by n - 1.",
+        0.5: "You divided by n; the standard deviation of a mean falls with the square root of n.",
+        1.96 / _T_OF_FOUR: "You took 1.96, which is for many seeds; for four, t is 3.182.",
+    }
+    if math.isclose((low + high) / 2, -mean, rel_tol=1e-3):
+        return "You subtracted the taught from those alone; the gain is taught minus alone."
+    if not math.isclose((low + high) / 2, mean, rel_tol=1e-3):
+        return (
+            f"The interval's middle is {(low + high) / 2:.4g}; it should be the mean difference, {mean:.4g}."
+        )
+    margin = (high - low) / 2
+    if margin < 0:
+        return "The low end is above the high end; return them in the other order."
+    for factor, sentence in slips.items():
+        if math.isclose(margin, factor * _T_OF_FOUR * deviation / 2, rel_tol=0.005):
+            return sentence
+    return (
+        f"The interval reaches {margin:.4g} to either side; it should reach {_T_OF_FOUR * deviation / 2:.4g}."
+    )
+
+
+@exercise("1.4")
+def teacher_without_doubt(answer: Any) -> str | None:
+    if not isinstance(answer, nn.Module):
+        raise TypeError(f"the answer is {type(answer).__name__}; give the module, built on the teacher.")
+    teacher = answer.get_submodule("teacher")
+    images = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        batch = images.to(next(teacher.parameters()))
+        expected, value = teacher.eval()(batch), answer.eval()(batch)
+    logits, expected = answers.result(lambda: value, shape=expected.shape).cpu(), expected.cpu()
+    if not logits.isfinite().all():
+        return "Some logits are not finite; 100 is certain enough, and can be subtracted."
+    probability = (logits / 4).softmax(dim=1).max(dim=1).values.min().item()
+    if (logits >= 0).all() and torch.allclose(logits.sum(dim=1), torch.ones(64).double(), atol=1e-3):
+        return (
+            "You return probabilities; taken as logits at temperature 4 "
+            f"they leave its class as little as {probability:.0%}, so multiply them by a large number."
+        )
+    if (logits.argmax(dim=1) != expected.argmax(dim=1)).any():
+        return "It names another class on some images; raise the logit that is the teacher's largest."
+    if probability < 0.999:
+        return (
+            f"At temperature 4 it gives its class {probability:.2%} on one of the images; "
+            "make the gap between the logits larger."
+        )
+    return None
+
+
+@exercise("1.5")
+def gain_against_labels(answer: Any) -> str | None:
+    if not (isinstance(answer, dict) and set(answer) == {20, 200}):
+        raise TypeError(f"the answer is {answer!r}; give a dict with the gain for 20 and for 200.")
+    few, many = float(answer[20]), float(answer[200])
+    if few < 0 and few < many:
+        return "The gain is negative; subtract those alone from the taught."
+    if max(abs(few), abs(many)) < 1:
+        return f"A gain of {few:.3g} looks like a fraction; in points it is a hundred times that."
+    if abs(few) > 90:
+        return f"A gain of {few:.3g} points cannot be; take the mean of two differences in per cent."
+    if few <= many:
+        return (
+            f"You found {few:.1f} points with 20 images and {many:.1f} with 200; train both students on the "
+            "images of that size, and the gain with 20 comes out larger."
+        )
+    return None
+
+
+def _called(answer: Any, *arguments: Any) -> Any:
+    if not callable(answer):
+        raise TypeError(f"the answer is {answer!r}; give the function itself, without calling it.")
+    return answer(*arguments)

@@ -1,0 +1,50 @@
+"""A made-up course of two chapters, one with the library and one without, for the pipeline's tests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# `ci` belongs to the repository and is not installed; nor is the helper beside this file.
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
+
+from made_up_course import CHAPTERS, CONFIGURATION, CONTENTS, chapter_cells, write_notebook  # noqa: E402
+
+from ci.chapters import Job, Repository, load_chapters, plan_job  # noqa: E402
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """A whole small repository: sources only, nothing executed."""
+    texts = {
+        "book/chapters.yml": CHAPTERS,
+        "book/_toc.yml": CONTENTS,
+        "book/intro.md": "# Made up\n",
+        "_config.yml": CONFIGURATION,
+        "ci/constraints.txt": "torch==2.0\n",
+        "kdlib/__init__.py": "answer = 42\n",
+        "data/table.csv": "1\n",
+        "data/results/run.json": "{}\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    write_notebook(tmp_path / "book/01-alone.ipynb", *chapter_cells("Alone", "print('seed', seed)"))
+    library = chapter_cells("Library", "import kdlib\n\nkdlib.answer")
+    write_notebook(tmp_path / "book/02-library.ipynb", *library)
+    return Repository(tmp_path)
+
+
+@pytest.fixture
+def job_of(repository: Repository) -> Callable[..., Job]:
+    """The job that the present sources give a chapter, by its number."""
+
+    def make(number: str, profile: str = "quick") -> Job:
+        chapters = {chapter.number: chapter for chapter in load_chapters(repository)}
+        return plan_job(repository, chapters[number], profile)
+
+    return make

@@ -1,0 +1,59 @@
+"""Pieces of a made-up course that the pipeline's tests run on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = """\
+- slug: 01-alone
+  title: Alone
+  budget: {quick: 60, short: 60, full: 60}
+  parameters: {short: {seed: 7}}
+- slug: 02-library
+  title: Library
+  budget: {quick: 60, short: 60, full: 60}
+"""
+CONFIGURATION = """\
+title: Made up
+only_build_toc_files: true
+execute: {execute_notebooks: "off"}
+"""
+CONTENTS = """\
+format: jb-book
+root: intro
+chapters: [{file: 01-alone}, {file: 02-library}, {file: status}]
+"""
+
+
+def markdown(identity: str, source: str) -> dict[str, Any]:
+    """A Markdown cell."""
+    return {"cell_type": "markdown", "id": identity, "metadata": {}, "source": source}
+
+
+def code(identity: str, source: str, *tags: str) -> dict[str, Any]:
+    """A code cell that was never run."""
+    return {
+        "cell_type": "code",
+        "id": identity,
+        "metadata": {"tags": list(tags)} if tags else {},
+        "source": source,
+        "outputs": [],
+        "execution_count": None,
+    }
+
+
+def write_notebook(path: Path, *cells: dict[str, Any]) -> None:
+    """Write a notebook in the format that chapters have."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": list(cells)}
+    path.write_text(json.dumps(notebook))
+
+
+def chapter_cells(title: str, *sources: str) -> list[dict[str, Any]]:
+    """A title, a parameters cell and one code cell per source."""
+    parameters = 'profile = "quick"\nseed = 0'
+    cells = [code(f"step-{number}", source) for number, source in enumerate(sources, start=1)]
+    return [markdown("title", f"# {title}"), code("parameters", parameters, "parameters"), *cells]

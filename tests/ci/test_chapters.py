@@ -1,0 +1,159 @@
+"""Which changes make an execution stale, and which requests are refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ci import chapters
+from ci.chapters import CourseError, Job, Repository
+
+JobOf = Callable[..., Job]
+
+
+def edit_cell(repository: Repository, slug: str, identity: str, source: str) -> None:
+    path = repository.book / f"{slug}.ipynb"
+    notebook = json.loads(path.read_text())
+    next(cell for cell in notebook["cells"] if cell["id"] == identity)["source"] = source
+    path.write_text(json.dumps(notebook))
+
+
+@pytest.mark.parametrize(
+    ("path", "stale"),
+    [
+        ("kdlib/__init__.py", {"02"}),
+        ("kdlib/losses/new.py", {"02"}),
+        ("kdlib/widgets/figure.js", {"02"}),
+        ("data/table.csv", {"02"}),
+        ("data/results/run.json", {"02"}),
+        ("ci/constraints.txt", {"01", "02"}),
+        ("kdlib/__pycache__/a.pyc", set()),
+        ("book/intro.md", set()),
+        ("_config.yml", set()),
+        ("README.md", set()),
+    ],
+)
+def test_a_changed_file_makes_those_chapters_stale_that_depend_on_it(
+    repository: Repository, job_of: JobOf, path: str, stale: set[str]
+) -> None:
+    before = {number: job_of(number).key for number in ("01", "02")}
+    file = repository.root / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("changed")
+    assert {number for number, key in before.items() if job_of(number).key != key} == stale
+
+
+@pytest.mark.parametrize("profile", ["short", "full"])
+def test_the_records_that_a_long_profile_writes_do_not_make_it_stale(
+    repository: Repository, job_of: JobOf, profile: str
+) -> None:
+    before = job_of("02", profile).key
+    (repository.root / "data/results/new.json").write_text("{}")
+    assert job_of("02", profile).key == before
+    (repository.root / "data/table.csv").write_text("2")
+    assert job_of("02", profile).key != before
+
+
+def test_code_makes_its_own_chapter_stale_and_prose_makes_none(repository: Repository, job_of: JobOf) -> None:
+    before = {number: job_of(number).key for number in ("01", "02")}
+    edit_cell(repository, "01-alone", "title", "# Alone, reworded")
+    assert job_of("01").key == before["01"]
+    edit_cell(repository, "01-alone", "step-1", "print(seed + 1)")
+    assert job_of("01").key != before["01"]
+    assert job_of("02").key == before["02"]
+
+
+def test_profile_and_parameters_are_part_of_the_key(repository: Repository, job_of: JobOf) -> None:
+    keys = {job_of("01", profile).key for profile in chapters.PROFILES}
+    assert len(keys) == 3
+    listing = repository.book / "chapters.yml"
+    listing.write_text(listing.read_text().replace("seed: 7", "seed: 8"))
+    assert job_of("01", "short").key not in keys
+
+
+def test_only_parameters_that_differ_from_the_notebook_are_injected(job_of: JobOf) -> None:
+    assert job_of("01").parameters == {}
+    assert job_of("01", "short").parameters == {"profile": "short", "seed": 7}
+    assert job_of("02", "short").parameters == {"profile": "short"}
+
+
+def test_an_execution_is_current_while_its_key_is_the_sources_key(job_of: JobOf) -> None:
+    job = job_of("01")
+    assert not chapters.is_current(job)
+    job.output.parent.mkdir(parents=True)
+    job.output.write_text(json.dumps({"metadata": {"course": {"key": job.key}}, "cells": []}))
+    assert chapters.is_current(job)
+    job.output.write_text(json.dumps({"metadata": {"course": {"key": "another"}}, "cells": []}))
+    assert not chapters.is_current(job)
+
+
+def test_an_unknown_profile_is_told_the_valid_ones(job_of: JobOf) -> None:
+    with pytest.raises(CourseError, match=r"Unknown profile 'long': the profiles are quick, short, full\."):
+        job_of("01", "long")
+
+
+def test_an_unknown_chapter_is_told_the_valid_ones(repository: Repository) -> None:
+    every = chapters.load_chapters(repository)
+    with pytest.raises(CourseError, match=r"Unknown chapter '05': the chapters are 01 \(01-alone\), 02"):
+        chapters.select(every, "01 05")
+
+
+@pytest.mark.parametrize("wanted", ["02", "02-library", " 02 ", "02,02"])
+def test_chapters_are_selected_by_number_or_slug(repository: Repository, wanted: str) -> None:
+    every = chapters.load_chapters(repository)
+    assert [chapter.slug for chapter in chapters.select(every, wanted)] == ["02-library"]
+    assert chapters.select(every, "all") == every
+
+
+def test_a_parameter_that_the_notebook_lacks_is_told_the_valid_ones(
+    repository: Repository, job_of: JobOf
+) -> None:
+    listing = repository.book / "chapters.yml"
+    listing.write_text(listing.read_text().replace("{seed: 7}", "{sead: 7}"))
+    with pytest.raises(CourseError, match=r"no parameter 'sead'.*its parameters are profile, seed\."):
+        job_of("01", "short")
+
+
+def test_notebooks_and_listing_must_agree(repository: Repository) -> None:
+    (repository.book / "03-more.ipynb").write_text("{}")
+    with pytest.raises(CourseError, match=r"differ in 03-more\.ipynb"):
+        chapters.load_chapters(repository)
+
+
+def test_a_chapter_needs_a_budget_in_every_profile(repository: Repository) -> None:
+    listing = repository.book / "chapters.yml"
+    listing.write_text(listing.read_text().replace("short: 60, ", "", 1))
+    with pytest.raises(CourseError, match="01-alone needs a budget for each of quick, short, full"):
+        chapters.load_chapters(repository)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("seed = int(3)", "only assignments of literals"),
+        ("import torch", "not an assignment"),
+        ("a b", "syntax"),
+    ],
+)
+def test_the_parameters_cell_holds_literals_only(
+    repository: Repository, job_of: JobOf, source: str, message: str
+) -> None:
+    edit_cell(repository, "01-alone", "parameters", source)
+    with pytest.raises(CourseError, match=message):
+        job_of("01")
+
+
+def test_a_broken_notebook_is_named(tmp_path: Path) -> None:
+    (tmp_path / "01-broken.ipynb").write_text("{")
+    with pytest.raises(CourseError, match=r"01-broken\.ipynb is not a readable notebook"):
+        chapters.read_notebook(tmp_path / "01-broken.ipynb")
+
+
+def test_a_chapter_whose_cells_have_no_ids_is_refused(repository: Repository, job_of: JobOf) -> None:
+    path = repository.book / "01-alone.ipynb"
+    path.write_text(path.read_text().replace('"id": "step-1", ', ""))
+    with pytest.raises(CourseError, match=r"01-alone\.ipynb has cells without an id"):
+        job_of("01")

@@ -1,0 +1,49 @@
+"""The README is true: its commands exist, its code runs, its files are there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_code_distils_a_student(tmp_path):
+    """In a process and a folder of its own, as a reader would run it."""
+    (code,) = blocks("python")
+    assert len([line for line in code.splitlines() if line]) <= 10
+    script = tmp_path / "readme.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    accuracy = float(re.search(r"'accuracy': ([\d.]+)", done.stdout)[1])
+    agreement = float(re.search(r"'agreement': ([\d.]+)", done.stdout)[1])
+    assert min(accuracy, agreement) > 0.8
+
+
+@pytest.mark.parametrize("target", re.findall(r"`?make (\w+)", README))
+def test_the_make_targets_exist(target):
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)\)", README))
+def test_the_links_lead_somewhere(path):
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("folder", re.findall(r"^\| `(\w+/)` \|", README, re.MULTILINE))
+def test_the_folders_exist(folder):
+    assert (ROOT / folder).is_dir()
+
+
+def test_the_two_commands_come_first():
+    first = blocks("bash")[0]
+    assert [line.split("#")[0].strip() for line in first.splitlines()] == ["make book", "make test"]
+    assert README.index("make book") < 200
