@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: one subcommand per Makefile target, and two for maintainers."""
+    """The command line: one subcommand per Makefile target, and three for maintainers."""
     commands = argparse.ArgumentParser(prog="python -m ci", description="Build, test and run the course.")
     add = commands.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
     book = add("book", help="execute the chapters that changed and build the pages into _build/html")
@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     notebooks = add("notebooks", help="lint the chapters; --fix removes outputs, counts and widget state")
     notebooks.add_argument("--fix", action="store_true", help="mend what can be mended without judgement")
     add("pins", help="rewrite the pinned versions from the packages of this environment")
+    add("picture", help="copy the first figure of chapter 1 to .github/picture.png, for the README")
     add("help", help="show this text")
     return commands
 

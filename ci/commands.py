@@ -32,6 +32,10 @@ def run(root: Path, options: argparse.Namespace) -> int:
                 from ci import bench
 
                 return bench.bench(repository)
+            case "picture":
+                from ci import picture
+
+                return picture.refresh(repository)
             case "pins":
                 from ci import pins
 

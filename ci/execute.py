@@ -132,7 +132,7 @@ def execute_one(repository: Repository, job: Job, run: dict[str, Any]) -> Outcom
         "budget": job.budget,
         **run,
     }
-    write_whole(job.output, nbformat.writes(notebook))
+    write_whole(job.output, nbformat.writes(notebook).encode("utf-8"))
     return done
 
 
@@ -196,11 +196,11 @@ def report(job: Job, number: int, source: str, reason: str) -> str:
     return f"{job.chapter.slug}.ipynb failed in code cell {name}:\n\n{numbered}\n\n{reason}\n"
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that its path shows the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     partial.replace(path)
 
 
