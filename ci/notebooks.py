@@ -151,13 +151,10 @@ def opening(notebook: Notebook, title: str) -> Iterator[Finding]:
     first = source_of(cells[0]) if cells and cells[0]["cell_type"] == "markdown" else ""
     if not first.startswith(f"# {title}"):
         yield "first cell", f"does not start with `# {title}`, the title in book/chapters.yml."
-    before_code = []
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            break
-        before_code.append(source_of(cell))
-    if ":::{admonition} In this chapter" not in "\n".join(before_code):
-        yield "first cell", "`:::{admonition} In this chapter` is missing before the first code cell."
+    text = "\n".join(source_of(cell) for cell in cells if cell["cell_type"] == "markdown")
+    before_first_section = text.split("\n## ", 1)[0]
+    if ":::{admonition} In this chapter" not in before_first_section:
+        yield "first cell", "`:::{admonition} In this chapter` is missing before the first section."
 
 
 def setup_and_parameters(notebook: Notebook) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ def good_chapter() -> Notebook:
     cells = [
         markdown("title", "# Temperature\n\nWhat is it?"),
         markdown("in-this-chapter", ":::{admonition} In this chapter\nYou will see.\n:::"),
-        code("set-up", notebooks.SETUP, "setup", "hide-cell"),
+        code("set-up", notebooks.SETUP, "setup", "remove-cell"),
         code("parameters", PARAMETERS, "parameters"),
         code("imports", "from kdlib import checks"),
         code("first-claim", 'checks.claim("One is one", 1.0, at_least=1.0)', "claim"),
