@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from made_up_course import CHAPTERS, CONFIGURATION, CONTENTS, chapter_cells, write_notebook
 
-# `ci` belongs to the repository and is not installed; nor is the helper beside this file.
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
-
-from made_up_course import CHAPTERS, CONFIGURATION, CONTENTS, chapter_cells, write_notebook  # noqa: E402
-
-from ci.chapters import Job, Repository, load_chapters, plan_job  # noqa: E402
+from ci.chapters import Job, Repository, load_chapters, plan_job
 
 
 @pytest.fixture
