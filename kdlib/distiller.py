@@ -1,6 +1,5 @@
 """`Distiller`: a student, a frozen teacher, and the weighted terms of the loss."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlib import losses
+from kdlib.losses.inputs import check_temperature, check_weights
 
 
 class Outputs(NamedTuple):
@@ -39,10 +39,7 @@ class Term(nn.Module):
 
     def __init__(self, weight: float, **options: float | str) -> None:
         super().__init__()
-        if not (math.isfinite(weight) and weight >= 0):
-            raise ValueError(
-                f"the weight of {type(self).__name__} is {weight}; give a finite number, 0 or more."
-            )
+        check_weights(**{f"the weight of {type(self).__name__}": weight})
         self.weight = weight
         self.options = options
 
@@ -75,7 +72,7 @@ class SoftTargets(Term):
 
     def __init__(self, weight: float = 1.0, temperature: float = 4.0) -> None:
         super().__init__(weight, temperature=temperature)
-        losses.softened(torch.zeros(1), temperature)
+        check_temperature(temperature)
         self.temperature = temperature
 
     def forward(self, outputs: Outputs) -> Tensor:

@@ -32,6 +32,17 @@ def number(answer: Any, right: float, slips: Mapping[float, str], otherwise: str
     return otherwise
 
 
+def called(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the reader's function returns for these arguments.
+
+    Raises:
+        TypeError: the answer is not a function.
+    """
+    if not callable(function):
+        raise TypeError(f"the answer is {function!r}; give the function itself, without calling it.")
+    return function(*arguments)
+
+
 def result(function: Callable[..., Any], *arguments: Any, shape: Sequence[int]) -> Tensor:
     """Call the reader's function, and return its tensor of the shape asked for as float64.
 
@@ -39,9 +50,7 @@ def result(function: Callable[..., Any], *arguments: Any, shape: Sequence[int]) 
         TypeError: the answer is not a function, or it does not return a tensor.
         ValueError: the tensor has another shape.
     """
-    if not callable(function):
-        raise TypeError(f"the answer is {function!r}; give the function itself, without calling it.")
-    value = function(*arguments)
+    value = called(function, *arguments)
     if not isinstance(value, Tensor):
         raise TypeError(f"the function returns {value!r}; return a tensor.")
     if value.shape != torch.Size(shape):

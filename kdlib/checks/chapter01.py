@@ -31,7 +31,7 @@ def how_often_the_teacher_answers(answer: Any) -> str | None:
 @exercise("1.2")
 def weights_of_a_convnet(answer: Any) -> str | None:
     for width in (1, 8, 32):
-        value = float(_called(answer, width))
+        value = float(answers.called(answer, width))
         slips: dict[float, str] = {
             90 * width**2
             + 49 * width
@@ -55,7 +55,7 @@ def weights_of_a_convnet(answer: Any) -> str | None:
 @exercise("1.3")
 def paired_interval(answer: Any) -> str | None:
     taught, alone = [0.94, 0.90, 0.93, 0.95], [0.83, 0.78, 0.83, 0.85]
-    value = _called(answer, taught, alone)
+    value = answers.called(answer, taught, alone)
     if not (isinstance(value, Sequence) and len(value) == 2):
         raise TypeError(f"the function returns {value!r}; return two numbers, the low and the high end.")
     low, high = (float(end) for end in value)
@@ -137,9 +137,3 @@ def gain_against_labels(answer: Any) -> str | None:
             "images of that size, and the gain with 20 comes out larger."
         )
     return None
-
-
-def _called(answer: Any, *arguments: Any) -> Any:
-    if not callable(answer):
-        raise TypeError(f"the answer is {answer!r}; give the function itself, without calling it.")
-    return answer(*arguments)

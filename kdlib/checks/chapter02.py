@@ -113,9 +113,7 @@ def the_temperature_for_an_entropy(answer: Any) -> str | None:
 
 
 def _temperature_for(answer: Any, logits: Tensor, target: float) -> str | None:
-    if not callable(answer):
-        raise TypeError(f"the answer is {answer!r}; give the function itself, without calling it.")
-    temperature = float(answer(logits, target))
+    temperature = float(answers.called(answer, logits, target))
     if not (math.isfinite(temperature) and temperature > 0):
         return f"For {target} nats it returns T = {temperature}; a temperature is above 0 and finite."
     reached, colder, hotter = (_entropy(logits[None], f * temperature).item() for f in (1, 1 / 1.001, 1.001))

@@ -27,7 +27,7 @@ def matching_weight(answer: Any) -> str | None:
 @exercise("4.2")
 def choose_then_report(answer: Any) -> str | None:
     val, test = {1: 0.84, 2: 0.91, 4: 0.93, 8: 0.92}, {1: 0.83, 2: 0.90, 4: 0.91, 8: 0.94}
-    value = _called(answer, val, test)
+    value = answers.called(answer, val, test)
     if not (isinstance(value, tuple | list) and len(value) == 2):
         raise TypeError(f"the function returns {value!r}; return the temperature and the accuracy.")
     temperature, accuracy = value
@@ -78,7 +78,7 @@ def centred_logit_loss(answer: Any) -> str | None:
 def precision(answer: Any) -> str | None:
     logits = torch.eye(3)[[0, 0, 0, 0, 1, 2, 2, 2, 0, 0]]
     labels = torch.tensor([0, 0, 1, 2, 1, 0, 2, 2, 0, 1])
-    value = float(_called(answer, logits, labels, 0))
+    value = float(answers.called(answer, logits, labels, 0))
     slips = {
         3 / 4: "This is the recall: you divided by the images that are the class.",
         6 / 10: "This is the accuracy on all images.",
@@ -91,7 +91,7 @@ def precision(answer: Any) -> str | None:
     )
     if mistake is not None:
         return mistake
-    nothing = float(_called(answer, logits[:4], labels[:4], 1))
+    nothing = float(answers.called(answer, logits[:4], labels[:4], 1))
     return None if nothing == 0 else f"Where no image is called the class it gives {nothing}; return 0 there."
 
 
@@ -109,12 +109,6 @@ def a_digit_never_seen(answer: Any) -> str | None:
     if share < 0.5:
         return "Fewer than half are recognised; train from soft targets at temperature 4, without labels."
     return None
-
-
-def _called(answer: Any, *arguments: Any) -> Any:
-    if not callable(answer):
-        raise TypeError(f"the answer is {answer!r}; give the function itself, without calling it.")
-    return answer(*arguments)
 
 
 def _logits(seed: int) -> Tensor:
