@@ -7,17 +7,51 @@
 
 from kdlib import checks, losses, metrics, plots, results
 from kdlib.data import load_data
-from kdlib.distiller import Distiller, HardLabels, LogitMatching, SoftTargets
-from kdlib.models import ShuffledTeacher, create_model
+from kdlib.distiller import Distiller
+from kdlib.models import create_model, tap
+from kdlib.terms import (
+    CRD,
+    DIST,
+    DKD,
+    FSP,
+    NST,
+    OFD,
+    PKT,
+    VID,
+    Attention,
+    CorrelationCongruence,
+    HardLabels,
+    Hints,
+    LogitMatching,
+    Review,
+    RKDAngle,
+    RKDDistance,
+    SimilarityPreserving,
+    SoftTargets,
+)
 from kdlib.training import evaluate, fit, predict
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CRD",
+    "DIST",
+    "DKD",
+    "FSP",
+    "NST",
+    "OFD",
+    "PKT",
+    "VID",
+    "Attention",
+    "CorrelationCongruence",
     "Distiller",
     "HardLabels",
+    "Hints",
     "LogitMatching",
-    "ShuffledTeacher",
+    "RKDAngle",
+    "RKDDistance",
+    "Review",
+    "SimilarityPreserving",
     "SoftTargets",
     "checks",
     "create_model",
@@ -29,4 +63,5 @@ __all__ = [
     "plots",
     "predict",
     "results",
+    "tap",
 ]

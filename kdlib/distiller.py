@@ -1,94 +1,15 @@
 """`Distiller`: a student, a frozen teacher, and the weighted terms of the loss."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from kdlib import losses
-from kdlib.losses.inputs import check_temperature, check_weights
-
-
-class Outputs(NamedTuple):
-    """What the terms of a loss may use: the answers of both networks, and the labels."""
-
-    student_logits: Tensor
-    teacher_logits: Tensor | None
-    labels: Tensor
-
-    def taught(self) -> Tensor:
-        """The teacher's logits, for a term that cannot do without."""
-        assert self.teacher_logits is not None, "Distiller refuses such a term without a teacher"
-        return self.teacher_logits
-
-
-class Term(nn.Module):
-    """One summand of the loss: a name, a weight, and how it is computed from `Outputs`.
-
-    Args:
-        weight: factor in the total, 0 or more.
-        options: the term's settings, shown in its repr and kept in run records.
-
-    Raises:
-        ValueError: the weight is negative or not finite.
-    """
-
-    name: str
-    needs_teacher = True
-
-    def __init__(self, weight: float, **options: float | str) -> None:
-        super().__init__()
-        check_weights(**{f"the weight of {type(self).__name__}": weight})
-        self.weight = weight
-        self.options = options
-
-    def forward(self, outputs: Outputs) -> Tensor:
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
-        return f"{type(self).__name__}({self.weight:g}{options})"
-
-
-class HardLabels(Term):
-    """Cross-entropy with the labels, `kdlib.losses.hard_label_loss`."""
-
-    name = "hard labels"
-    needs_teacher = False
-
-    def __init__(self, weight: float = 1.0, label_smoothing: float = 0.0) -> None:
-        super().__init__(weight, **({"label_smoothing": label_smoothing} if label_smoothing else {}))
-        self.label_smoothing = label_smoothing
-
-    def forward(self, outputs: Outputs) -> Tensor:
-        return losses.hard_label_loss(outputs.student_logits, outputs.labels, self.label_smoothing)
-
-
-class SoftTargets(Term):
-    """The teacher's softened answer, `kdlib.losses.soft_target_loss` with T² inside."""
-
-    name = "soft targets"
-
-    def __init__(self, weight: float = 1.0, temperature: float = 4.0) -> None:
-        super().__init__(weight, temperature=temperature)
-        check_temperature(temperature)
-        self.temperature = temperature
-
-    def forward(self, outputs: Outputs) -> Tensor:
-        return losses.soft_target_loss(outputs.student_logits, outputs.taught(), self.temperature)
-
-
-class LogitMatching(Term):
-    """The teacher's logits themselves, `kdlib.losses.logit_mse_loss`."""
-
-    name = "logit matching"
-
-    def __init__(self, weight: float = 1.0) -> None:
-        super().__init__(weight)
-
-    def forward(self, outputs: Outputs) -> Tensor:
-        return losses.logit_mse_loss(outputs.student_logits, outputs.taught())
+from kdlib.models.taps import OverwrittenError, embedding_path, tap
+from kdlib.terms import EMBEDDING, Example, Outputs, Term
+from kdlib.terms.base import Maps
 
 
 class Distiller(nn.Module):
@@ -102,14 +23,17 @@ class Distiller(nn.Module):
     The teacher is in evaluation mode at every step, records no gradient, follows the student to its device,
     and is neither among `parameters()` nor in `state_dict()`: a checkpoint holds what was trained.
 
+    Terms on layers read both networks through hooks, which are there during a call only. Some of them train
+    modules of their own, a regressor for instance. `connect` builds those; `kdlib.fit` calls it.
+
     Args:
         student: the network that is trained.
         teacher: the network that is not; None for training on labels alone.
         terms: the summands of the loss; names must differ.
 
     Raises:
-        ValueError: there is no term, two have one name, a term needs the teacher that is missing, or
-            student and teacher share weights.
+        ValueError: there is no term, two have one name, a term needs the teacher that is missing or taps a
+            layer that is not there, or student and teacher share weights.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module | None, terms: Sequence[Term]) -> None:
@@ -121,37 +45,103 @@ class Distiller(nn.Module):
         # In a tuple, so that torch does not count the teacher among the trained modules.
         self._teacher = (teacher,)
         self.terms = nn.ModuleList(terms)
+        self._student_layers = _resolve(student, [ours for term in terms for ours, _ in term.pairs])
+        self._teacher_layers = _resolve(teacher, [theirs for term in terms for _, theirs in term.pairs])
+        self._copies_student = self._copies_teacher = False
+        self._is_connected = False
         self.train()
 
     @property
     def teacher(self) -> nn.Module | None:
         return self._teacher[0]
 
-    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    @contextmanager
+    def taught_by(self, teacher: nn.Module) -> Iterator[None]:
+        """Put another network in the teacher's place meanwhile, such as a faster copy of it."""
+        own, self._teacher = self._teacher, (teacher,)
+        try:
+            yield
+        finally:
+            self._teacher = own
+
+    def connect(self, images: Tensor, seed: int = 0) -> Self:
+        """Try both networks on a few images, and build what the terms train besides the student.
+
+        To be called before the optimiser is made of `parameters()`; a second call does nothing.
+
+        Args:
+            images: a few, on the device of the networks.
+            seed: of the connectors' initial weights; the global generator is left as it was.
+
+        Raises:
+            ValueError: a tapped layer gives no tensor, maps that a term cannot use, or there is one class.
+        """
+        if self._is_connected:
+            return self
+        was_training = self.student.training
+        self.student.eval()
+        with torch.no_grad():
+            self._copies_student = _overwrites(self.student, images, self._student_layers)
+            logits, student_maps = _run(self.student, images, self._student_layers, self._copies_student)
+            _check_classes(logits)
+            if self.teacher is not None:
+                self._copies_teacher = _overwrites(self.teacher.eval(), images, self._teacher_layers)
+            example = Example(self.student, self.teacher, student_maps, self._taught(images)[1])
+        self.student.train(was_training)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for term in self._terms():
+                term.connect(example)
+        self.terms.to(images.device)
+        self._is_connected = True
+        return self
+
+    def forward(
+        self, images: Tensor, labels: Tensor, indices: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted total, and every term by name, before its weight.
 
         Args:
             images: what both networks take, (N, in_channels, H, W).
             labels: class indices, (N,).
+            indices: which images of the training set these are, (N,), for a term that remembers them.
+
+        Raises:
+            ValueError: a term's connectors have not been built yet, or a loss refuses what it is given.
         """
-        outputs = Outputs(self.student(images), self.teach(images), labels)
+        if not self._is_connected:
+            self._check_nothing_to_connect()
+            self.connect(images[:2])
+        teacher_logits, teacher_maps = self._taught(images)
+        student_logits, student_maps = _run(self.student, images, self._student_layers, self._copies_student)
+        outputs = Outputs(student_logits, teacher_logits, labels, student_maps, teacher_maps, indices)
         terms = {term.name: term(outputs) for term in self._terms()}
         total = torch.stack([term.weight * terms[term.name] for term in self._terms()]).sum()
         return total, terms
 
     def teach(self, images: Tensor) -> Tensor | None:
         """The teacher's logits for these images, in evaluation mode and without gradient."""
-        if self.teacher is None:
-            return None
-        # At every step, because anyone who holds the teacher may have put it back into training mode.
-        self.teacher.eval()
-        with torch.no_grad():
-            logits: Tensor = self.teacher(images)
-        return logits
+        return self._taught(images)[0]
 
     def describe(self) -> list[str]:
         """The terms as they are written, for a run record."""
         return [repr(term) for term in self._terms()]
+
+    def _taught(self, images: Tensor) -> tuple[Tensor | None, Maps]:
+        if self.teacher is None:
+            return None, {}
+        # At every step, because anyone who holds the teacher may have put it back into training mode.
+        self.teacher.eval()
+        with torch.no_grad():
+            return _run(self.teacher, images, self._teacher_layers, self._copies_teacher)
+
+    def _check_nothing_to_connect(self) -> None:
+        waiting = [term for term in self._terms() if term.has_connectors]
+        if waiting:
+            raise ValueError(
+                f"{waiting[0]!r} trains modules that are not there yet; call distiller.connect(images) "
+                "before the optimiser is made, so that it trains them too."
+            )
 
     def _terms(self) -> list[Term]:
         return list(self.terms)  # type: ignore[arg-type]  # a ModuleList forgets what it holds
@@ -161,6 +151,43 @@ class Distiller(nn.Module):
             self.teacher._apply(fn, recurse)
         super()._apply(fn, recurse)
         return self
+
+
+def _resolve(model: nn.Module | None, names: Sequence[str]) -> dict[str, str]:
+    """The module path that each of the terms' names for a layer means; a path means itself."""
+    if model is None:
+        return {}
+    paths = {name: embedding_path(model) if name == EMBEDDING else name for name in names}
+    if paths:
+        tap(model, set(paths.values()))  # refuses a path that names no module
+    return paths
+
+
+def _run(model: nn.Module, images: Tensor, paths: Mapping[str, str], copy: bool) -> tuple[Tensor, Maps]:
+    """A network's logits, and what its layers give out, by the terms' names for them."""
+    if not paths:
+        return model(images), {}
+    # Two terms may have two names for one layer, which is tapped once.
+    with tap(model, set(paths.values()), copy=copy) as taps:
+        logits = model(images)
+    return logits, {name: taps[path] for name, path in paths.items()}
+
+
+def _overwrites(model: nn.Module, images: Tensor, paths: Mapping[str, str]) -> bool:
+    """Whether a later layer writes over what a tapped one gave out, so that it has to be copied."""
+    try:
+        _run(model, images, paths, copy=False)
+    except OverwrittenError:
+        return True
+    return False
+
+
+def _check_classes(logits: Tensor) -> None:
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(
+            f"the student answers with shape {tuple(logits.shape)}; give a classifier whose logits are "
+            "(N, C), with two classes or more."
+        )
 
 
 def _check_terms(terms: Sequence[Term], teacher: nn.Module | None) -> None:

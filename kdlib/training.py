@@ -12,9 +12,10 @@ from tqdm.auto import tqdm
 
 from kdlib import metrics
 from kdlib.data import Split
-from kdlib.distiller import Distiller, HardLabels
+from kdlib.distiller import Distiller
 from kdlib.models import count_parameters
 from kdlib.results import RunRecord, environment
+from kdlib.terms import HardLabels
 
 
 def fit(

@@ -15,6 +15,10 @@ _WRAPPED = ("_orig_mod", "_forward_module", "_original_module", "module")
 _INPUT = ":input"
 
 
+class OverwrittenError(ValueError):
+    """A tapped output was overwritten by a later in-place operation."""
+
+
 def tap(model: nn.Module, paths: Mapping[str, str] | Iterable[str], *, copy: bool = False) -> "Taps":
     """Collect intermediate outputs of a network while it runs.
 
@@ -49,7 +53,7 @@ def tap(model: nn.Module, paths: Mapping[str, str] | Iterable[str], *, copy: boo
     Raises:
         ValueError: a path names no module, or two outputs would have one name. While the network runs: a
             tapped module is called twice or never in one pass, gives no tensor, or its output is
-            overwritten by an in-place operation and ``copy`` is not set.
+            overwritten by an in-place operation and ``copy`` is not set (`OverwrittenError`).
     """
     return Taps(model, paths, copy=copy)
 
@@ -124,7 +128,7 @@ class Taps(Mapping[str, Tensor]):
     def _check_unchanged(self) -> None:
         for path, name in self._names.items():
             if _version(self._outputs[name]) != self._versions.get(name, 0):
-                raise ValueError(
+                raise OverwrittenError(
                     f"{path!r} was overwritten by a later in-place operation (a ReLU with inplace=True, or "
                     "+=); tap with copy=True, or another module."
                 )
@@ -156,6 +160,30 @@ class Taps(Mapping[str, Tensor]):
         self._outputs[name] = value.clone() if self._copy else value
         if not torch.compiler.is_compiling():
             self._versions[name] = _version(self._outputs[name])
+
+
+def find_module(model: nn.Module, path: str) -> nn.Module:
+    """The module at a path, wherever the network is wrapped.
+
+    Raises:
+        ValueError: there is no such module; near ones are named.
+    """
+    return _module(_unwrapped(model), path)
+
+
+def embedding_path(model: nn.Module) -> str:
+    """The tap of what enters the last linear layer: the features that a classifier classifies.
+
+    Raises:
+        ValueError: the network has no linear layer.
+    """
+    linear = [name for name, module in _unwrapped(model).named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError(
+            f"{type(model).__name__} has no linear layer, so there is no embedding; name a module in layers."
+        )
+    last: str = linear[-1]
+    return last + _INPUT
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

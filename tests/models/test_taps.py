@@ -181,13 +181,13 @@ def test_an_output_that_is_overwritten_is_refused_or_copied(context, images):
     model = create_model("convnet", 5, seed=0).eval()
     with (
         context(),
-        tap(model, ["features.1"]),
-        pytest.raises(ValueError, match=r"'features.1' was overwritten by a later in-place"),
+        tap(model, ["layer1.1"]),
+        pytest.raises(ValueError, match=r"'layer1.1' was overwritten by a later in-place"),
     ):
         model(images)
-    with context(), tap(model, ["features.1"], copy=True) as maps:
+    with context(), tap(model, ["layer1.1"], copy=True) as maps:
         model(images)
-    assert torch.equal(maps["features.1"], model.features[1](model.features[0](images)))
+    assert torch.equal(maps["layer1.1"], model.layer1[1](model.layer1[0](images)))
 
 
 def test_inference_mode(network, images):
