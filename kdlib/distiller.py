@@ -1,5 +1,6 @@
 """`Distiller`: a student, a frozen teacher, and the weighted terms of the loss."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -12,7 +13,32 @@ from kdlib.terms import EMBEDDING, Example, Outputs, Term
 from kdlib.terms.base import Maps
 
 
-class Distiller(nn.Module):
+class Objective(nn.Module):
+    """What `kdlib.fit` trains: a student, perhaps its teacher, and a loss that says how well it does."""
+
+    student: nn.Module
+
+    @property
+    def teacher(self) -> nn.Module | None:
+        """The network whose answers the student's are compared with in an evaluation."""
+        return None
+
+    def connect(self, images: Tensor, seed: int = 0) -> Self:
+        """Build what is trained besides the student; called before the optimiser is made."""
+        raise NotImplementedError
+
+    def forward(
+        self, images: Tensor, labels: Tensor, indices: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total, and every term of it by name, before its weight."""
+        raise NotImplementedError
+
+    def describe(self) -> list[str]:
+        """The terms as they are written, for a run record."""
+        raise NotImplementedError
+
+
+class Distiller(Objective):
     """A student that learns from labels, from a frozen teacher, or from both.
 
     .. code-block:: python
@@ -29,7 +55,7 @@ class Distiller(nn.Module):
     Args:
         student: the network that is trained.
         teacher: the network that is not; None for training on labels alone.
-        terms: the summands of the loss; names must differ.
+        terms: the summands of the loss, which are copied; names must differ.
 
     Raises:
         ValueError: there is no term, two have one name, a term needs the teacher that is missing or taps a
@@ -44,7 +70,8 @@ class Distiller(nn.Module):
         self.student = student
         # In a tuple, so that torch does not count the teacher among the trained modules.
         self._teacher = (teacher,)
-        self.terms = nn.ModuleList(terms)
+        # Copies, so that one list of terms serves several distillers and none has another's connectors.
+        self.terms = nn.ModuleList(copy.deepcopy(term) for term in terms)
         self._student_layers = _resolve(student, [ours for term in terms for ours, _ in term.pairs])
         self._teacher_layers = _resolve(teacher, [theirs for term in terms for _, theirs in term.pairs])
         self._copies_student = self._copies_teacher = False
@@ -74,18 +101,17 @@ class Distiller(nn.Module):
             seed: of the connectors' initial weights; the global generator is left as it was.
 
         Raises:
-            ValueError: a tapped layer gives no tensor, maps that a term cannot use, or there is one class.
+            ValueError: a tapped layer gives no tensor, or maps that a term cannot use.
         """
-        if self._is_connected:
+        if self._is_connected or not self._student_layers:
             return self
         was_training = self.student.training
         self.student.eval()
         with torch.no_grad():
             self._copies_student = _overwrites(self.student, images, self._student_layers)
-            logits, student_maps = _run(self.student, images, self._student_layers, self._copies_student)
-            _check_classes(logits)
-            if self.teacher is not None:
-                self._copies_teacher = _overwrites(self.teacher.eval(), images, self._teacher_layers)
+            student_maps = _run(self.student, images, self._student_layers, self._copies_student)[1]
+            assert self.teacher is not None, "a term on layers needs a teacher"
+            self._copies_teacher = _overwrites(self.teacher.eval(), images, self._teacher_layers)
             example = Example(self.student, self.teacher, student_maps, self._taught(images)[1])
         self.student.train(was_training)
         with torch.random.fork_rng(devices=[]):
@@ -107,13 +133,15 @@ class Distiller(nn.Module):
             indices: which images of the training set these are, (N,), for a term that remembers them.
 
         Raises:
-            ValueError: a term's connectors have not been built yet, or a loss refuses what it is given.
+            ValueError: a term's connectors have not been built yet, the student knows one class only, or a
+                loss refuses what it is given.
         """
-        if not self._is_connected:
+        if self._student_layers and not self._is_connected:
             self._check_nothing_to_connect()
             self.connect(images[:2])
         teacher_logits, teacher_maps = self._taught(images)
         student_logits, student_maps = _run(self.student, images, self._student_layers, self._copies_student)
+        _check_classes(student_logits)
         outputs = Outputs(student_logits, teacher_logits, labels, student_maps, teacher_maps, indices)
         terms = {term.name: term(outputs) for term in self._terms()}
         total = torch.stack([term.weight * terms[term.name] for term in self._terms()]).sum()

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from kdlib import metrics
 from kdlib.data import Split
-from kdlib.distiller import Distiller
+from kdlib.distiller import Distiller, Objective
 from kdlib.models import count_parameters
 from kdlib.results import RunRecord, environment
 from kdlib.terms import HardLabels
@@ -63,7 +63,8 @@ def fit(
         "weight_decay": weight_decay, "augment": augment,
     }  # fmt: skip
     where = choose_device(device)
-    distiller = (model if isinstance(model, Distiller) else Distiller(model, None, [HardLabels()])).to(where)
+    distiller = (model if isinstance(model, Objective) else Distiller(model, None, [HardLabels()])).to(where)
+    distiller.connect(next(iter(train.batches(2, device=where)))[0])
     steps = epochs * math.ceil(len(train) / batch_size)
     optimizer = torch.optim.SGD(
         distiller.parameters(), learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
@@ -159,7 +160,7 @@ def choose_device(device: str = "auto") -> torch.device:
 
 
 def _epoch(
-    distiller: Distiller,
+    distiller: Objective,
     batches: Iterator[tuple[Tensor, Tensor]],
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
@@ -184,7 +185,7 @@ def _epoch(
     return means
 
 
-def _describe(distiller: Distiller) -> dict[str, object]:
+def _describe(distiller: Objective) -> dict[str, object]:
     student, teacher = distiller.student, distiller.teacher
     return {
         "terms": distiller.describe(),

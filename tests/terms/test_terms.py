@@ -82,7 +82,7 @@ def test_a_student_can_be_trained_on_each_term(networks, batch, term):
     distiller = Distiller(student, teacher, [term]).connect(batch[0])
     total, _ = distiller(*batch)
     total.backward()
-    owned = dict(term.named_parameters())
+    owned = dict(distiller.terms.named_parameters())
     assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in owned.values()), owned
     assert any(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in student.parameters())
     assert all(weight.grad is None for weight in teacher.parameters())
@@ -167,18 +167,31 @@ def test_fsp_refuses_other_channels(networks, batch):
 def test_hints_have_a_regressor_where_maps_differ_and_none_where_they_fit(networks, batch):
     student, teacher = networks
     wide, same = Hints(layers=["layer1", "layer3"]), Hints(layers="layer1")
-    Distiller(student, teacher, [wide]).connect(batch[0])
-    Distiller(student, create_model("resnet14", 4, seed=1), [same]).connect(batch[0])
+    wide = Distiller(student, teacher, [wide]).connect(batch[0]).terms[0]
+    same = Distiller(student, create_model("resnet14", 4, seed=1), [same]).connect(batch[0]).terms[0]
     assert [type(connector) for connector in wide.connectors] == [Regressor, Regressor]
     assert [type(connector) for connector in same.connectors] == [nn.Identity]
 
 
+def test_one_list_of_terms_serves_several_distillers(networks, batch):
+    terms = [Hints(layers=STAGES)]
+    first, second = (Distiller(*networks, terms).connect(batch[0]) for _ in range(2))
+    assert not {id(weight) for weight in first.terms.parameters()} & {
+        id(weight) for weight in second.terms.parameters()
+    }
+    assert not list(terms[0].parameters())
+
+
 def test_connected_terms_are_their_losses(networks, batch):
     student, teacher = networks
-    hints, vid = Hints(layers=["layer1"]), VID(layers=["layer2"])
-    review = Review(layers=STAGES, channels=8)
-    ofd = OFD(layers=RELUS[:1], norms=["layer1.0.bn2"])
-    distiller = Distiller(student, teacher, [hints, vid, review, ofd]).connect(batch[0])
+    terms = [
+        Hints(layers=["layer1"]),
+        VID(layers=["layer2"]),
+        Review(layers=STAGES, channels=8),
+        OFD(layers=RELUS[:1], norms=["layer1.0.bn2"]),
+    ]
+    distiller = Distiller(student, teacher, terms).connect(batch[0])
+    hints, vid, review, ofd = distiller.terms
     _, values = distiller(*batch)
     s, t = maps_of(student, batch[0], [*STAGES, *RELUS]), maps_of(teacher, batch[0], [*STAGES, *RELUS])
     torch.testing.assert_close(values["hints"], losses.hint_loss(hints.connectors[0](s[0]), t[0]))
@@ -196,8 +209,8 @@ def test_connected_terms_are_their_losses(networks, batch):
 
 
 def test_crd_remembers_which_images_it_saw(networks, batch):
-    term = CRD(labels=torch.arange(40) % 4, width=8, negatives=5)
-    distiller = Distiller(*networks, [term]).connect(batch[0])
+    distiller = Distiller(*networks, [CRD(labels=torch.arange(40) % 4, width=8, negatives=5)])
+    term = distiller.connect(batch[0]).terms[0]
     before = term.memory.student_bank.clone()
     distiller(*batch)
     moved = (term.memory.student_bank != before).any(dim=1)
@@ -328,7 +341,7 @@ def test_networks_that_do_not_fit(networks, batch, term, message):
 def test_a_classifier_of_one_class_is_refused(batch):
     one = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 1))
     with pytest.raises(ValueError, match=r"\(6, 1\).*two classes or more"):
-        Distiller(one, None, [HardLabels()]).connect(batch[0])
+        Distiller(one, None, [HardLabels()])(*batch)
 
 
 def test_check_weights_names_the_weight():

@@ -1,0 +1,142 @@
+"""Schemes of several trainings, and two students that teach each other."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+
+from kdlib import Distiller, HardLabels, SoftTargets, create_model, evaluate, fit, load_data
+from kdlib.mutual import Mutual
+from kdlib.schemes import chain, stages
+from kdlib.terms import FSP, Attention, Hints, LogitMatching
+
+OPTIONS = {"progress": False, "device": "cpu", "batch_size": 32}
+STAGES = ["layer1", "layer2", "layer3"]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data("digits")
+
+
+@pytest.fixture(scope="module")
+def few(data):
+    return data.train.balanced(100)
+
+
+def network(width=4, seed=0):
+    return create_model("convnet", 10, in_channels=1, width=width, seed=seed)
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(model, before):
+    return all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_each_network_of_a_chain_is_taught_by_the_one_before(few):
+    teacher, terms = network(16), [SoftTargets()]
+    assistant, student = network(8, seed=1), network(4, seed=2)
+    alone = [copy.deepcopy(assistant), copy.deepcopy(student)]
+    before = weights(teacher)
+    records = chain(teacher, [assistant, student], terms, few, epochs=2, **OPTIONS)
+    assert same(teacher, before)
+    assert len(records) == 2
+    fit(Distiller(alone[0], teacher, terms), few, epochs=2, **OPTIONS)
+    fit(Distiller(alone[1], alone[0], terms), few, epochs=2, **OPTIONS)
+    assert same(assistant, weights(alone[0]))
+    assert same(student, weights(alone[1]))
+
+
+def test_a_chain_needs_a_student(few):
+    with pytest.raises(ValueError, match="there is no student"):
+        chain(network(), [], [SoftTargets()], few)
+
+
+def test_a_stage_leaves_alone_what_its_terms_do_not_reach(few):
+    """Hints at the first stage train that stage; weight decay does not touch the others."""
+    student, teacher = network(4), network(8, seed=1)
+    before = weights(student)
+    (record,) = stages(student, teacher, [([Hints(layers="layer1")], 2)], few, **OPTIONS)
+    changed = {
+        name.split(".")[0]
+        for name, weight in student.named_parameters()
+        if not torch.equal(before[name], weight)
+    }
+    assert changed == {"layer1"}
+    assert list(record.epochs) == ["loss", "hints"]
+
+
+def test_fsp_first_and_labels_after_as_in_the_paper(data, few):
+    student, teacher = network(4), network(4, seed=1)
+    fit(teacher, data.train, epochs=4, **OPTIONS)
+    records = stages(
+        student,
+        teacher,
+        [([FSP(0.1, layers=STAGES)], 10), ([HardLabels()], 5)],
+        few,
+        test=data.test,
+        **OPTIONS,
+    )
+    assert [list(record.epochs)[1] for record in records] == ["fsp", "hard labels"]
+    assert [record.settings["epochs"] for record in records] == [10, 5]
+    assert records[0].epochs["fsp"][-1] < 0.8 * records[0].epochs["fsp"][0]
+    assert records[1].final["accuracy"] > records[0].final["accuracy"] + 0.1
+
+
+def test_a_plan_needs_a_stage(few):
+    with pytest.raises(ValueError, match="the plan has no stage"):
+        stages(network(), None, [], few)
+
+
+def test_students_of_a_pair_each_learn_from_the_other(data):
+    first, second = network(4, seed=1), network(4, seed=2)
+    images, labels = data.train.images[:16].float(), data.train.labels[:16]
+    terms = [HardLabels(0.5), SoftTargets(2, temperature=3)]
+    total, values = Mutual(first, second, terms)(images, labels)
+    ours, theirs = (copy.deepcopy(net).train()(images) for net in (first, second))
+    p, q = (softmax(logits.detach().double().numpy() / 3, axis=1) for logits in (ours, theirs))
+    kl = float((q * np.log(q / p)).sum(axis=1).mean() + (p * np.log(p / q)).sum(axis=1).mean())
+    hard = torch.nn.functional.cross_entropy
+    expected = 0.5 * (hard(ours, labels) + hard(theirs, labels)) + 2 * 9 * kl
+    torch.testing.assert_close(total, expected)
+    assert list(values) == ["hard labels", "soft targets"]
+    total.backward()
+    assert all(weight.grad is not None for net in (first, second) for weight in net.parameters())
+
+
+def test_no_gradient_passes_through_the_network_in_the_teachers_place(data):
+    """With matching alone, the first network's gradient is that of matching a constant."""
+    first, second = network(4, seed=1), network(4, seed=2)
+    images, labels = data.train.images[:16].float(), data.train.labels[:16]
+    Mutual(first, second, [LogitMatching()])(images, labels)[0].backward()
+    alone, other = copy.deepcopy(first).train(), copy.deepcopy(second).train()
+    alone.zero_grad()
+    torch.nn.functional.mse_loss(alone(images), other(images).detach()).backward()
+    for weight, expected in zip(first.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(weight.grad, expected.grad)
+
+
+def test_both_students_of_a_pair_are_trained(data, few):
+    first, second = network(8, seed=1), network(8, seed=2)
+    record = fit(
+        Mutual(first, second, [HardLabels(1), SoftTargets(1, temperature=1)]),
+        few, epochs=15, test=data.test, **OPTIONS,
+    )  # fmt: skip
+    assert record.settings["terms"] == ["HardLabels(1)", "SoftTargets(1, temperature=1)"]
+    assert record.final["accuracy"] == evaluate(first, data.test, device="cpu")["accuracy"]
+    assert all(evaluate(net, data.test, device="cpu")["accuracy"] > 0.6 for net in (first, second))
+
+
+def test_pairs_that_cannot_be():
+    first, second = network(), network(seed=1)
+    with pytest.raises(ValueError, match="Mutual needs at least one term"):
+        Mutual(first, second, [])
+    with pytest.raises(ValueError, match=r"Attention\(1000, .* taps layers"):
+        Mutual(first, second, [Attention(layers=STAGES)])
+    with pytest.raises(ValueError, match="student and peer share weights"):
+        Mutual(first, first, [HardLabels()])
