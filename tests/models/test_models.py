@@ -5,7 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from kdlib.models import NoisyTeacher, ShuffledTeacher, count_parameters, create_model, list_models, tap
+from kdlib import losses
+from kdlib.models import (
+    MissingTeacher,
+    NoisyTeacher,
+    ShuffledTeacher,
+    count_parameters,
+    create_model,
+    list_models,
+    tap,
+)
 from kdlib.models.mobilenet import MobileNets, OverlappingGroupConv
 from kdlib.models.resnet import CifarResNet
 from kdlib.models.vgg import VGG
@@ -218,6 +227,41 @@ def test_noisy_teacher_adds_noise_of_the_given_size():
     torch.testing.assert_close(again(images) - teacher(images), noise)
     assert not torch.equal(noisy(images) - teacher(images), noise), "every batch is disturbed anew"
     assert torch.equal(NoisyTeacher(teacher, std=0.0)(images), teacher(images))
+
+
+def test_missing_teacher_says_nothing_about_its_share_of_the_images():
+    teacher = create_model("convnet", 10, in_channels=1, seed=0).eval()
+    images = torch.randn(500, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    partly, again = MissingTeacher(teacher, 0.3, seed=3), MissingTeacher(teacher, 0.3, seed=3)
+    answers, original = partly(images), teacher(images)
+    missing = (answers == 0).all(dim=1)
+    assert 0.2 < missing.float().mean() < 0.4
+    assert torch.equal(answers[~missing], original[~missing])
+    assert torch.equal(answers, again(images))
+    assert not torch.equal(answers, partly(images)), "every batch misses others"
+    assert (MissingTeacher(teacher)(images) == 0).all()
+    assert torch.equal(MissingTeacher(teacher, 0.0)(images), original)
+
+
+def test_taught_by_nobody_is_label_smoothing():
+    """Cross-entropy and KL to the uniform distribution have the gradient of smoothed labels."""
+    teacher = create_model("convnet", 10, in_channels=1, seed=0).eval()
+    images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(8)
+    logits = torch.randn(8, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    logits.requires_grad_()
+    nobody = MissingTeacher(teacher)(images).double()
+    hard = torch.nn.functional.cross_entropy(logits, labels)
+    kl = losses.soft_target_loss(logits, nobody, temperature=1)
+    (taught,) = torch.autograd.grad(0.9 * hard + 0.1 * kl, logits)
+    smoothed = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
+    torch.testing.assert_close(taught, torch.autograd.grad(smoothed, logits)[0])
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_that_is_none(share):
+    with pytest.raises(ValueError, match=r"share is .*; give a number from 0 to 1"):
+        MissingTeacher(create_model("convnet", 10), share)
 
 
 @pytest.mark.parametrize("std", [-1.0, float("nan"), float("inf")])
