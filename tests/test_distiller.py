@@ -5,7 +5,19 @@ import copy
 import pytest
 import torch
 
-from kdlib import Distiller, HardLabels, LogitMatching, SoftTargets, create_model, fit, load_data, losses
+from kdlib import (
+    Attention,
+    Distiller,
+    HardLabels,
+    Hints,
+    LogitMatching,
+    RKDDistance,
+    SoftTargets,
+    create_model,
+    fit,
+    load_data,
+    losses,
+)
 
 
 @pytest.fixture
@@ -130,3 +142,24 @@ def test_teacher_of_other_classes(networks, batch):
     teacher = create_model("convnet", 12, in_channels=1)
     with pytest.raises(ValueError, match=r"\(32, 10\).*\(32, 12\)"):
         Distiller(student, teacher, [SoftTargets()])(*batch)
+
+
+def test_a_compiled_student_is_tapped_as_the_plain_one_is(batch):
+    """Before and after an evaluation, which is compiled apart."""
+    layers = ["layer1", "layer2", "layer3"]
+    terms = [HardLabels(), Attention(1000, layers=layers), Hints(layers=layers), RKDDistance()]
+    images, labels, *_ = batch
+    student, teacher = (create_model("resnet8", 10, in_channels=1, seed=seed) for seed in (0, 1))
+    compiled = torch.compile(copy.deepcopy(student), backend="aot_eager")
+    plain = Distiller(student, teacher, terms).connect(images)
+    fast = Distiller(compiled, teacher, terms).connect(images)
+    torch.testing.assert_close(fast(images, labels), plain(images, labels))
+    with torch.no_grad():
+        compiled.eval()(images)
+    compiled.train()
+    torch.testing.assert_close(fast(images, labels)[1], plain(images, labels)[1])
+    fast(images, labels)[0].backward()
+    plain(images, labels)[0].backward()
+    ours, theirs = (dict(net.named_parameters()) for net in (compiled._orig_mod, student))
+    for name in ours:
+        torch.testing.assert_close(ours[name].grad, theirs[name].grad, rtol=1e-3, atol=1e-4)
