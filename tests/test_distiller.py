@@ -34,7 +34,7 @@ def batch():
 
 def test_total_is_the_weighted_sum_of_the_terms(networks, batch):
     student, teacher = networks
-    images, labels = batch
+    images, labels, _ = batch
     terms = [HardLabels(0.1, label_smoothing=0.2), SoftTargets(0.9, temperature=3), LogitMatching(2.0)]
     total, values = Distiller(student, teacher, terms)(images, labels)
     student_logits, teacher_logits = copy.deepcopy(student).train()(images), teacher.eval()(images)

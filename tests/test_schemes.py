@@ -77,13 +77,13 @@ def test_fsp_first_and_labels_after_as_in_the_paper(data, few):
     records = stages(
         student,
         teacher,
-        [([FSP(0.1, layers=STAGES)], 10), ([HardLabels()], 5)],
+        [([FSP(0.1, layers=STAGES)], 10), ([HardLabels()], 15)],
         few,
         test=data.test,
         **OPTIONS,
     )
     assert [list(record.epochs)[1] for record in records] == ["fsp", "hard labels"]
-    assert [record.settings["epochs"] for record in records] == [10, 5]
+    assert [record.settings["epochs"] for record in records] == [10, 15]
     assert records[0].epochs["fsp"][-1] < 0.8 * records[0].epochs["fsp"][0]
     assert records[1].final["accuracy"] > records[0].final["accuracy"] + 0.1
 

@@ -44,7 +44,7 @@ def test_the_division_never_changes(data):
 
 
 def test_statistics_are_those_of_the_training_images(data):
-    batch = torch.cat([images for images, _ in data.train.batches(200)])
+    batch = torch.cat([batch.images for batch in data.train.batches(200)])
     torch.testing.assert_close(batch.mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
     torch.testing.assert_close(batch.std(correction=0), torch.tensor(1.0), atol=1e-5, rtol=0)
     assert data.val.mean == data.test.mean == data.train.mean

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kdlib.data import Augmentation, Split
-from kdlib.data.augment import random_crop, random_flip
+from kdlib.data.augment import RandomCrop, RandomFlip
 from kdlib.data.split import channel_statistics, stratify
 
 
@@ -73,13 +73,63 @@ def test_classes_left_out_and_kept():
 def test_batches_hold_every_image_once(batch_size):
     whole = split()
     batches = list(whole.batches(batch_size))
-    assert torch.equal(torch.cat([labels for _, labels in batches]), whole.labels)
-    images = torch.cat([images for images, _ in batches])
+    assert torch.equal(torch.cat([batch.labels for batch in batches]), whole.labels)
+    assert torch.equal(torch.cat([batch.indices for batch in batches]), torch.arange(30))
+    images = torch.cat([batch.images for batch in batches])
     torch.testing.assert_close(images, (whole.images / 255 - 0.5) / 0.25)
-    shuffled = list(whole.batches(batch_size, generator=torch.Generator().manual_seed(0)))
-    order = torch.cat([images for images, _ in shuffled]).flatten(1)
-    assert not torch.equal(order, images.flatten(1))
-    assert sorted(order.tolist()) == sorted(images.flatten(1).tolist())
+    shuffled = list(whole.batches(batch_size, seed=0))
+    order = torch.cat([batch.indices for batch in shuffled])
+    assert not torch.equal(order, torch.arange(30))
+    assert sorted(order.tolist()) == list(range(30))
+    assert torch.equal(torch.cat([batch.images for batch in shuffled]), images[order])
+    assert torch.equal(torch.cat([batch.labels for batch in shuffled]), whole.labels[order])
+
+
+AUGMENTED = Augmentation(train=(RandomCrop(padding=2), RandomFlip()))
+
+
+def views(whole, **options):
+    """What each image looks like, in the order of the split."""
+    batches = list(whole.batches(**({"seed": 3, "augment": True} | options)))
+    order = torch.cat([batch.indices for batch in batches])
+    return torch.cat([batch.images for batch in batches])[order.argsort()]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 29, 30])
+def test_an_image_is_augmented_alike_in_every_batch_size(batch_size):
+    whole = split(augmentation=AUGMENTED)
+    assert torch.equal(views(whole, batch_size=batch_size), views(whole, batch_size=7))
+
+
+def test_views_change_with_the_epoch_and_with_the_seed():
+    whole = split(augmentation=AUGMENTED)
+    first = views(whole, batch_size=7)
+    assert torch.equal(first, views(whole, batch_size=7))
+    for change in ({"epoch": 1}, {"seed": 4}):
+        other = views(whole, batch_size=7, **change)
+        assert (first != other).flatten(1).any(dim=1).float().mean() > 0.5
+
+
+def test_seed_zero_shuffles_and_augments():
+    whole = split(augmentation=AUGMENTED)
+    assert not torch.equal(views(whole, batch_size=7, seed=0), views(whole, batch_size=7, augment=False))
+
+
+def test_images_that_are_not_trained_on_are_not_augmented():
+    whole = split(augmentation=AUGMENTED)
+    plain = torch.cat([batch.images for batch in whole.batches(7, augment=True)])
+    torch.testing.assert_close(plain, (whole.images / 255 - 0.5) / 0.25)
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 4, 5])
+def test_a_pass_can_be_taken_up_in_the_middle(start):
+    whole = split(augmentation=AUGMENTED)
+    options = {"seed": 1, "epoch": 2, "augment": True}
+    rest = list(whole.batches(7, start=start, **options))
+    expected = list(whole.batches(7, **options))[start:]
+    assert len(rest) == len(expected)
+    for ours, theirs in zip(rest, expected, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
 
 
 def test_stratify_keeps_the_share_of_each_class():
@@ -112,34 +162,3 @@ def test_channel_statistics_of_many_images():
     mean, std = channel_statistics(images)
     assert mean == pytest.approx(values.mean(axis=(0, 2, 3)))
     assert std == pytest.approx(values.std(axis=(0, 2, 3)))
-
-
-def test_random_crop_is_a_shift_with_zeros_and_every_shift_is_as_likely():
-    """One bright pixel in the middle: it lands on each of the nine places of a shift by up to one pixel."""
-    images = torch.zeros(9000, 2, 5, 5)
-    images[:, :, 2, 2] = 1
-    moved = random_crop(images, 1, torch.Generator().manual_seed(0))
-    assert moved.shape == images.shape
-    assert torch.equal(moved.sum(dim=(2, 3)), torch.ones(9000, 2))
-    assert torch.equal(moved[:, 0], moved[:, 1]), "all channels of an image move together"
-    counts = moved[:, 0].sum(dim=0)[1:4, 1:4]
-    # Nine cells of 1,000 expected; chi-squared with 8 degrees of freedom is below 26 with probability 0.999.
-    assert counts.sum() == 9000
-    assert ((counts - 1000) ** 2 / 1000).sum() < 26
-
-
-def test_random_flip_mirrors_half_of_the_images():
-    images = torch.arange(12.0).reshape(1, 1, 3, 4).repeat(4000, 1, 1, 1)
-    flipped = random_flip(images, torch.Generator().manual_seed(0))
-    same = (flipped == images).flatten(1).all(dim=1)
-    assert torch.equal(flipped[~same], images[~same].flip(-1))
-    assert abs(same.sum() - 2000) < 4 * 4000**0.5 / 2
-
-
-def test_augmentation_repeats_with_its_generator():
-    images = split().images
-    augmentation = Augmentation(padding=1, flip=True)
-    first, again, other = (augmentation(images, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert torch.equal(Augmentation()(images, torch.Generator()), images)
