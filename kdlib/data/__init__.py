@@ -2,6 +2,6 @@
 
 from kdlib.data.augment import Augmentation
 from kdlib.data.load import list_data, load_data
-from kdlib.data.split import ImageData, Split
+from kdlib.data.split import Batch, ImageData, Split
 
-__all__ = ["Augmentation", "ImageData", "Split", "list_data", "load_data"]
+__all__ = ["Augmentation", "Batch", "ImageData", "Split", "list_data", "load_data"]

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from kdlib.data.augment import Augmentation
+from kdlib.data.augment import Augmentation, RandomCrop
 from kdlib.data.split import ImageData, Split, channel_statistics, stratify
 
 _SHARES = (0.5, 1 / 6, 1 / 3)
@@ -35,5 +35,6 @@ def load_digits(size: int = 8) -> ImageData:
     train, val, test = stratify(labels, _SHARES, _SPLIT_SEED)
     mean, std = channel_statistics(images[train])
     classes = tuple(str(digit) for digit in range(10))
-    everything = Split(images, labels, classes, mean, std, Augmentation(padding=max(1, size // 8)))
+    shift = Augmentation(train=(RandomCrop(padding=max(1, size // 8)),))
+    everything = Split(images, labels, classes, mean, std, shift)
     return ImageData("digits", everything.subset(train), everything.subset(val), everything.subset(test))

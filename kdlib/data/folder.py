@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from kdlib.data.augment import Augmentation
+from kdlib.data.augment import Augmentation, RandomCrop, RandomFlip
 from kdlib.data.split import ImageData, Split, Statistics, channel_statistics, stratify
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
@@ -72,7 +72,7 @@ def _divided(name: str, root: Path, size: int) -> ImageData:
 
 
 def _split(images: Tensor, labels: Tensor, classes: Sequence[str], statistics: Statistics) -> Split:
-    augmentation = Augmentation(padding=max(1, images.shape[-1] // 8), flip=True)
+    augmentation = Augmentation(train=(RandomCrop(padding=max(1, images.shape[-1] // 8)), RandomFlip()))
     return Split(images, labels, tuple(classes), *statistics, augmentation)
 
 

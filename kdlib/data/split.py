@@ -3,14 +3,30 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from kdlib.data.augment import Augmentation, normalize
+from kdlib.data.augment import Augmentation
 
 # Mean and standard deviation of each channel.
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+class Batch(NamedTuple):
+    """What a step of training gets.
+
+    Attributes:
+        images: normalised float32, shape (N, in_channels, H, W).
+        labels: class indices, shape (N,).
+        indices: positions in the split, shape (N,).
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
 
 
 @dataclass(frozen=True)
@@ -90,27 +106,35 @@ class Split:
         self,
         batch_size: int,
         *,
-        generator: torch.Generator | None = None,
+        seed: int | None = None,
+        epoch: int = 0,
         augment: bool = False,
         device: torch.device | str = "cpu",
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every image once, as normalised float32 batches with their labels.
+        start: int = 0,
+    ) -> Iterator[Batch]:
+        """Every image once, as normalised float32 batches with their labels and positions.
+
+        What happens to an image depends on the seed, the epoch and its position alone: another batch size
+        shows the same pictures, and the batches from `start` on are those of a pass that began at 0.
 
         Args:
             batch_size: the last batch may be smaller.
-            generator: shuffles the images, and draws the augmentation; None keeps the order.
-            augment: whether to apply `augmentation`, which needs a generator.
+            seed: of the order and of the augmentation; None keeps the order, and augments nothing.
+            epoch: gives every pass through the images an order and an augmentation of its own.
+            augment: whether to treat the images as `augmentation` treats training images.
             device: where the batches are made.
+            start: how many batches to leave out at the beginning.
         """
         images, labels = self.images.to(device), self.labels.to(device)
-        order = (
-            torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
-        )
-        for chosen in order.to(device).split(batch_size):
-            batch = images[chosen]
-            if augment and generator is not None:
-                batch = self.augmentation(batch, generator)
-            yield normalize(batch, self.mean, self.std), labels[chosen]
+        order, numbers = torch.arange(len(self)), None
+        if seed is not None:
+            order = torch.randperm(len(self), generator=_generator(seed, epoch, 0))
+            numbers = self.augmentation.draw(len(self), _generator(seed, epoch, 1)) if augment else None
+        for chosen in order.split(batch_size)[start:]:
+            drawn = None if numbers is None else numbers[chosen].to(device)
+            indices = chosen.to(device)
+            batch = self.augmentation(images[indices], self.mean, self.std, drawn)
+            yield Batch(batch, labels[indices], indices)
 
     def fingerprint(self) -> str:
         """A short hash of images and labels: equal if and only if the data are the same."""
@@ -147,6 +171,12 @@ class ImageData:
     @property
     def in_channels(self) -> int:
         return self.train.images.shape[1]
+
+
+def _generator(seed: int, epoch: int, stream: int) -> torch.Generator:
+    """A stream of random numbers for each use in each epoch, independent of all others."""
+    state = np.random.SeedSequence((seed, epoch, stream)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
 
 
 def stratify(labels: Tensor, shares: Sequence[float], seed: int) -> list[Tensor]:

@@ -1,0 +1,238 @@
+"""One training loop, for teachers and students alike."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from kdlib import metrics
+from kdlib.data import Batch, Split
+from kdlib.distiller import Distiller, Objective
+from kdlib.models import count_parameters
+from kdlib.results import RunRecord, environment
+from kdlib.terms import HardLabels
+from kdlib.training.bar import progress_bar
+from kdlib.training.evaluation import evaluate, predict
+from kdlib.training.failures import Watch, explained, interruptible
+from kdlib.training.fast import fast_path
+from kdlib.training.optimisers import make_optimizer, make_scheduler
+from kdlib.training.precision import choose_device, choose_precision, make_fabric
+from kdlib.training.run import Run
+
+
+def fit(
+    model: nn.Module,
+    train: Split,
+    *,
+    test: Split | None = None,
+    test_every: int | None = 1,
+    epochs: int = 60,
+    batch_size: int = 64,
+    learning_rate: float = 0.1,
+    weight_decay: float = 5e-4,
+    optimizer: str = "SGD",
+    optimizer_options: Mapping[str, Any] | None = None,
+    scheduler: str | None = "CosineAnnealingLR",
+    scheduler_options: Mapping[str, Any] | None = None,
+    scheduler_step: Literal["step", "epoch"] = "step",
+    augment: bool = True,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> RunRecord:
+    """Train a network on its labels, or a `Distiller` on its terms; the weights of the last epoch are kept.
+
+    Unless asked otherwise: stochastic gradient descent with Nesterov momentum 0.9, the learning rate falling
+    to zero along half a cosine, step by step. One seed gives one order of images and one augmentation, so
+    that two runs with the same seed see the same pictures.
+
+    With a checkpoint, a run that is stopped, by Ctrl-C or by a power cut, goes on when `fit` is called again
+    with the same arguments and networks; on a CPU to the same bits as one that was never stopped.
+
+    Args:
+        model: a classifier, or an `Objective` such as a `Distiller`; trained in place and left in evaluation
+            mode.
+        train: the images to train on.
+        test: images to evaluate on; they decide nothing.
+        test_every: epochs between two entries of "test_accuracy"; None evaluates after the last epoch only.
+        epochs: how often every training image is seen.
+        batch_size: images a step; the last batch of an epoch may be smaller.
+        learning_rate: of the first step.
+        weight_decay: L2 penalty on all weights.
+        optimizer, optimizer_options: a class of `torch.optim`, and its other arguments.
+        scheduler, scheduler_options: a class of `torch.optim.lr_scheduler`, and its arguments; None keeps the
+            learning rate. A cosine ends with the run unless ``T_max`` says otherwise.
+        scheduler_step: whether the scheduler counts steps or epochs.
+        augment: whether to augment the images as their data set says.
+        seed: of the order of the images, their augmentation, and dropout.
+        device: "auto" takes the GPU where there is one.
+        precision: "auto", "32-true", "bf16-mixed" or "16-mixed"; see `kdlib.training.precision`.
+        checkpoint: a file to keep the run in, written about once a minute.
+        progress: whether to show a bar.
+
+    Returns:
+        The record of the run. ``record.final`` has the metrics on `test` after the last epoch.
+
+    Raises:
+        ValueError: an argument is out of range, the loss became NaN or infinite, or the checkpoint is of
+            another run.
+        MemoryError: a batch does not fit into memory; the message says which would.
+        KeyboardInterrupt: at Ctrl-C, after the step and the checkpoint.
+    """
+    _check_arguments(
+        scheduler_step, test_every, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
+    )
+    where = choose_device(device)
+    objective = model if isinstance(model, Objective) else Distiller(model, None, [HardLabels()])
+    settings: dict[str, Any] = {
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate,
+        "weight_decay": weight_decay, "optimizer": optimizer,
+        "optimizer_options": dict(optimizer_options or {}), "scheduler": scheduler,
+        "scheduler_options": dict(scheduler_options or {}), "scheduler_step": scheduler_step,
+        "augment": repr(train.augmentation) if augment else None,
+        "precision": choose_precision(precision, where, objective.student, objective.teacher),
+        **_describe(objective),
+    }  # fmt: skip
+    data = {"train_images": len(train), "fingerprint": train.fingerprint()}
+    plan = Plan(train, test, test_every, epochs, batch_size, scheduler_step, augment, seed, where)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+        torch.manual_seed(seed)
+        objective.to(where).connect(next(train.batches(2, device=where)).images)
+        mover = make_optimizer(
+            optimizer, objective.parameters(), learning_rate, weight_decay, optimizer_options
+        )
+        ticks = epochs * (plan.steps if scheduler_step == "step" else 1)
+        schedule = make_scheduler(scheduler, mover, ticks, scheduler_options)
+        run = Run(objective, mover, schedule, {"seed": seed, **settings, **data}, checkpoint)
+        run.resume()
+        _train(run, plan, settings["precision"], progress)
+    return RunRecord(
+        seed=seed,
+        settings=settings,
+        data=data,
+        epochs=run.curves,
+        final={}
+        if test is None
+        else evaluate(objective.student, test, teacher=objective.teacher, device=device),
+        environment=environment(where),
+        started=started,
+        seconds=run.elapsed,
+    )
+
+
+class Plan(NamedTuple):
+    """What does not change while a run goes on."""
+
+    train: Split
+    test: Split | None
+    test_every: int | None
+    epochs: int
+    batch_size: int
+    scheduler_step: str
+    augment: bool
+    seed: int
+    device: torch.device
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+        return math.ceil(len(self.train) / self.batch_size)
+
+    def batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        """The batches of an epoch, from the one numbered `start` on."""
+        return self.train.batches(
+            self.batch_size,
+            seed=self.seed, epoch=epoch, augment=self.augment, device=self.device, start=start,
+        )  # fmt: skip
+
+
+def _train(run: Run, plan: Plan, precision: str, progress: bool) -> None:
+    """Every epoch that is left: the loop itself."""
+    total, done = plan.epochs * len(plan.train), run.epoch * len(plan.train) + run.images
+    example = next(plan.train.batches(plan.batch_size, device=plan.device)).images
+    watch = Watch()
+    with (
+        fast_path(run.objective, example, precision, plan.epochs * plan.steps) as objective,
+        interruptible() as interrupt,
+        progress_bar(total, done, progress) as bar,
+    ):
+        fabric = make_fabric(plan.device, precision)
+        module, optimizer = fabric.setup(objective, run.optimizer)
+        with explained(lambda size: _try(fabric, module, plan, size), plan.batch_size):
+            while run.epoch < plan.epochs:
+                module.train()
+                for batch in plan.batches(run.epoch, run.batch):
+                    loss, terms = module(*batch)
+                    values = {"loss": loss, **terms}
+                    watch.look(f"in step {run.batch + 1} of epoch {run.epoch + 1}", values)
+                    optimizer.zero_grad()
+                    fabric.backward(loss)
+                    optimizer.step()
+                    if run.schedule is not None and plan.scheduler_step == "step":
+                        run.schedule.step()
+                    run.count(values, len(batch.labels))
+                    bar.update(len(batch.labels))
+                    if interrupt.asked or run.is_due():
+                        watch.settle()
+                        run.keep()
+                    if interrupt.asked:
+                        raise KeyboardInterrupt(_how_to_go_on(run, plan))
+                if run.schedule is not None and plan.scheduler_step == "epoch":
+                    run.schedule.step()
+                watch.settle()
+                values_of_epoch = run.finish_epoch(_measure(run, plan))
+                bar.set_postfix({name: f"{value:.3g}" for name, value in values_of_epoch.items()})
+    run.objective.eval()
+    run.keep()
+
+
+def _try(fabric: Any, module: nn.Module, plan: Plan, size: int) -> None:
+    """A step on the first `size` images, from which nothing is learnt."""
+    images, labels, indices = next(plan.batches(0, 0))
+    loss, _ = module(images[:size], labels[:size], indices[:size])
+    fabric.backward(loss)
+    module.zero_grad()
+
+
+def _measure(run: Run, plan: Plan) -> dict[str, float]:
+    """Accuracy on the test images, in the epochs that have one."""
+    is_time = plan.test_every is not None and (run.epoch + 1) % plan.test_every == 0
+    if plan.test is None or not is_time:
+        return {}
+    logits = predict(run.objective.student, plan.test, device=str(plan.device))
+    return {"test_accuracy": metrics.accuracy(logits, plan.test.labels)}
+
+
+def _how_to_go_on(run: Run, plan: Plan) -> str:
+    where = f"stopped after step {run.batch} of {plan.steps} in epoch {run.epoch + 1} of {plan.epochs}"
+    if run.path is None:
+        return f"{where}; nothing was kept. With fit(…, checkpoint='run.safetensors') a run can go on."
+    return f"{where}, and kept in {run.path}; call fit again with the same arguments to go on."
+
+
+def _describe(objective: Objective) -> dict[str, object]:
+    student, teacher = objective.student, objective.teacher
+    return {
+        "terms": objective.describe(),
+        "student": f"{type(student).__name__}, {count_parameters(student):,} weights",
+        "teacher": None
+        if teacher is None
+        else f"{type(teacher).__name__}, {count_parameters(teacher):,} weights",
+    }
+
+
+def _check_arguments(scheduler_step: str, test_every: int | None, **numbers: float) -> None:
+    for name, value in numbers.items():
+        if not value > 0:
+            raise ValueError(f"{name} is {value}; it must be above 0.")
+    if scheduler_step not in ("step", "epoch"):
+        raise ValueError(f"scheduler_step is {scheduler_step!r}; choose 'step' or 'epoch'.")
+    if test_every is not None and test_every < 1:
+        raise ValueError(f"test_every is {test_every}; give a number of epochs, or None for the end only.")

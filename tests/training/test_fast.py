@@ -1,0 +1,191 @@
+"""The fast path: what is learnt stays the same within rounding, and everything is put back afterwards."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from kdlib import Attention, Distiller, HardLabels, SoftTargets, create_model
+from kdlib.models import ShuffledTeacher
+from kdlib.training import compiled as compiling
+from kdlib.training import fast
+from kdlib.training.compiled import compiled, operations, pays_to_compile
+from kdlib.training.depthwise import strided_depthwise_in_float32
+from kdlib.training.fast import fast_path
+from kdlib.training.memory import kept_pages
+
+TERMS = [HardLabels(0.1), SoftTargets(0.9), Attention(1000.0, layers=["layer1", "layer3"])]
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(8, 3, 32, 32, generator=generator)
+    return images, torch.randint(0, 10, (8,), generator=generator)
+
+
+@pytest.fixture
+def distiller(batch):
+    student, teacher = (create_model("resnet8", 10, seed=seed) for seed in (1, 0))
+    return Distiller(student, teacher, TERMS).connect(batch[0])
+
+
+def gradients(objective, batch, half=False):
+    """The loss of a step, and the student's gradients by name."""
+    objective.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        loss, _ = objective(*batch)
+    loss.backward()
+    return loss.item(), {name: weight.grad for name, weight in objective.named_parameters()}
+
+
+def difference(ours, theirs):
+    both = [torch.cat([weight.flatten() for weight in grads.values()]) for grads in (ours, theirs)]
+    return float((both[0] - both[1]).norm() / both[1].norm())
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("32-true", 1e-4), ("bf16-mixed", 0.1)])
+def test_loss_and_gradients_are_the_same_within_rounding(distiller, batch, precision, bound):
+    plain = copy.deepcopy(distiller)
+    expected, slow = gradients(plain, batch)
+    with fast_path(distiller, batch[0], precision, steps=10) as objective:
+        assert objective.teacher is not plain.teacher
+        loss, quick = gradients(objective, batch, half=precision != "32-true")
+    assert loss == pytest.approx(expected, rel=bound)
+    assert difference(quick, slow) < bound
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_teacher_and_student_are_put_back(distiller, batch, precision):
+    teacher, student = distiller.teacher, distiller.student
+    before = {whose: copy.deepcopy(network.state_dict()) for whose, network in enumerate((teacher, student))}
+    with fast_path(distiller, batch[0], precision, steps=10):
+        assert distiller.student is student
+        assert student.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert distiller.teacher is teacher
+    for whose, network in enumerate((teacher, student)):
+        assert all(torch.equal(value, before[whose][name]) for name, value in network.state_dict().items())
+        assert all(weight.is_contiguous() for weight in network.parameters())
+    assert all(weight.grad is None for weight in teacher.parameters())
+
+
+def test_a_network_without_a_teacher_takes_it_too(batch):
+    objective = Distiller(create_model("resnet8", 10, seed=0), None, [HardLabels()])
+    expected, _ = gradients(objective, batch)
+    with fast_path(objective, batch[0], "32-true", steps=1):
+        assert gradients(objective, batch)[0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_control_teacher_shuffles_as_it_would_have(batch):
+    student, teacher = (create_model("resnet8", 10, seed=seed) for seed in (1, 0))
+    plain = Distiller(student, ShuffledTeacher(teacher, seed=3), [SoftTargets(1.0)]).connect(batch[0])
+    quick = copy.deepcopy(plain)
+    with fast_path(quick, batch[0], "32-true", steps=1):
+        assert gradients(quick, batch)[0] == pytest.approx(gradients(plain, batch)[0], rel=1e-4)
+
+
+def test_strided_depthwise_convolutions_compute_in_float32_under_autocast():
+    strided = nn.Conv2d(4, 4, 3, stride=2, groups=4)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), strided, nn.Conv2d(4, 4, 3, groups=4))
+    images = torch.randn(2, 3, 9, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        first = model[0](images)
+        with strided_depthwise_in_float32(model):
+            assert type(model[0]) is type(model[2]) is nn.Conv2d
+            outputs = model[1](first)
+    expected = nn.functional.conv2d(first.float(), strided.weight, strided.bias, stride=2, groups=4)
+    assert outputs.dtype == torch.bfloat16
+    assert torch.equal(outputs, expected.bfloat16())
+    assert type(strided) is nn.Conv2d
+
+
+def test_memory_is_kept_and_given_back_also_after_an_error():
+    with pytest.raises(KeyError), kept_pages():
+        {}[torch.zeros(1 << 20).sum()]
+    assert torch.zeros(1 << 20).sum() == 0
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """Compiles with everything but code generation, and counts the graphs."""
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    torch.compiler.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    real = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda call, dynamic, **_: real(call, backend=counter, dynamic=dynamic)
+    )
+    yield counter
+    torch.compiler.reset()
+
+
+def test_full_batches_are_compiled_and_others_are_not(distiller, batch, compiler):
+    plain = copy.deepcopy(distiller)
+    part = tuple(value[:3] for value in batch)
+    with compiled(distiller, batch[0]):
+        for _ in range(2):
+            for some in (batch, part):
+                loss, quick = gradients(distiller, some)
+                expected, slow = gradients(plain, some)
+                assert loss == pytest.approx(expected, rel=1e-4)
+                assert difference(quick, slow) < 1e-4
+            distiller.student.eval()
+            distiller.student(batch[0])
+            distiller.train()
+    assert compiler.frame_count == 2, "student and teacher, once each"
+    assert distiller.student._compiled_call_impl is None
+    assert not distiller._forward_hooks
+    assert not distiller._forward_pre_hooks
+
+
+def test_networks_of_one_kind_with_and_without_taps_are_not_confused(distiller, batch, compiler):
+    untapped = Distiller(copy.deepcopy(distiller.student), distiller.teacher, [SoftTargets(1.0)])
+    untapped.connect(batch[0])
+    for objective in (untapped, distiller):
+        with compiled(objective, batch[0]):
+            _, terms = objective(*batch)
+    assert terms["attention"] > 0
+    assert compiler.frame_count == 4
+
+
+def test_operations_of_a_step_are_those_of_the_layers(batch):
+    """8×8 outputs of 3·9 products for each of 4 channels, three times for the student."""
+    images = batch[0][..., :8, :8]
+
+    def network(seed):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    objective = Distiller(network(0), network(1), [SoftTargets(1.0)])
+    assert operations(objective, images) == len(images) * (3 + 1) * 2 * 64 * 27 * 4
+
+
+def test_compiling_pays_in_long_runs_only(distiller, batch, monkeypatch):
+    steps = 5e14 / operations(distiller, batch[0])
+    assert pays_to_compile(distiller, batch[0], int(1.01 * steps))
+    assert not pays_to_compile(distiller, batch[0], int(0.99 * steps))
+    monkeypatch.setitem(compiling._LEAST_OPERATIONS, "cpu", 1.0)
+    assert not pays_to_compile(distiller, batch[0], 999)
+    assert pays_to_compile(distiller, batch[0], 1000)
+
+
+def test_without_a_compiler_a_long_run_says_so_and_goes_on(distiller, batch, monkeypatch):
+    monkeypatch.setattr(compiling, "_has_compiler", lambda: False)
+    with (
+        pytest.warns(UserWarning, match=r"no C\+\+ compiler was found.*install g\+\+"),
+        fast_path(distiller, batch[0], "32-true", steps=10**12),
+    ):
+        assert distiller(*batch)[0].isfinite()
+
+
+def test_tapped_layers_are_not_folded(distiller, batch, monkeypatch):
+    seen = {}
+    freeze = fast.freeze
+    monkeypatch.setattr(
+        fast, "freeze", lambda *args, **options: seen.update(options) or freeze(*args, **options)
+    )
+    with fast_path(distiller, batch[0], "32-true", steps=1):
+        pass
+    assert seen["tapped"] == {"layer1", "layer3"}
