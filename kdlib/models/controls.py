@@ -4,6 +4,7 @@ Each keeps the network under the name ``module``, through which `tap` looks.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -89,3 +90,11 @@ class MissingTeacher(nn.Module):
         logits: Tensor = self.module(images)
         absent = torch.rand(len(logits), 1, generator=self._generator) < self.share
         return logits.masked_fill(absent.to(logits.device), 0.0)
+
+
+def generators(network: nn.Module) -> Iterator[tuple[str, torch.Generator]]:
+    """The sources of random numbers that a network's modules hold, by path."""
+    for path, module in network.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Generator):
+                yield f"{path}.{name}", value

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kdlib.distiller import Distiller, Objective
+from kdlib.models.controls import generators
 from kdlib.models.frozen import freeze, pack_weights
 from kdlib.terms import EMBEDDING, Term
 from kdlib.training.compiled import compiled, pays_to_compile
@@ -66,3 +67,6 @@ def fast_teacher(objective: Objective, example: Tensor, dtype: torch.dtype, *, p
     frozen = freeze(objective.teacher, example, dtype, tapped=tapped)
     with objective.taught_by(pack_weights(frozen) if pack else frozen):
         yield
+    # A control teacher is left as if it had been asked itself.
+    for (_, drawn), (_, own) in zip(generators(frozen), generators(objective.teacher), strict=True):
+        own.set_state(drawn.get_state())

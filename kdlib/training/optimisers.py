@@ -90,8 +90,9 @@ def _named(module: Any, name: str, base: type, what: str) -> Any:
         if isinstance(kind, type) and issubclass(kind, base) and kind is not base and not key.startswith("_")
     }
     if name not in kinds:
-        near = difflib.get_close_matches(name, kinds, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        lower = {kind.lower(): kind for kind in kinds}
+        near = difflib.get_close_matches(name.lower(), lower, n=1)
+        hint = f"did you mean {lower[near[0]]!r}? " if near else ""
         raise ValueError(f"torch has no {what} called {name!r}; {hint}There are: {', '.join(sorted(kinds))}.")
     return kinds[name]
 

@@ -3,16 +3,17 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kdlib.distiller import Objective
+from kdlib.models.controls import generators
 from kdlib.training.checkpoints import (
     check_fits,
     flatten_optimizer,
@@ -149,19 +150,11 @@ class Run:
         }
         if torch.cuda.is_available():
             found["cuda"] = (torch.cuda.get_rng_state(), torch.cuda.set_rng_state)
-        for name, generator in _owned_generators(self.objective):
-            found[name] = (generator.get_state(), generator.set_state)
+        networks = {"objective": self.objective, "teacher": self.objective.teacher}
+        for whose, network in networks.items():
+            for path, generator in () if network is None else generators(network):
+                found[f"{whose}.{path}"] = (generator.get_state(), generator.set_state)
         return found
-
-
-def _owned_generators(objective: Objective) -> Iterator[tuple[str, torch.Generator]]:
-    """Generators that modules hold, a shuffled teacher's for instance."""
-    networks: dict[str, nn.Module | None] = {"objective": objective, "teacher": objective.teacher}
-    for whose, network in networks.items():
-        for path, module in () if network is None else network.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, torch.Generator):
-                    yield f"{whose}.{path}.{name}", value
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
