@@ -3,7 +3,15 @@
 from kdlib.widgets.bias import BiasFigure
 from kdlib.widgets.kl_loss import KLLossFigure
 from kdlib.widgets.live import LiveFigure
+from kdlib.widgets.relation import RelationFigure
 from kdlib.widgets.soft_label import SoftLabelFigure
 from kdlib.widgets.temperature import TemperatureFigure
 
-__all__ = ["BiasFigure", "KLLossFigure", "LiveFigure", "SoftLabelFigure", "TemperatureFigure"]
+__all__ = [
+    "BiasFigure",
+    "KLLossFigure",
+    "LiveFigure",
+    "RelationFigure",
+    "SoftLabelFigure",
+    "TemperatureFigure",
+]

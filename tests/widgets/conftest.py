@@ -1,4 +1,4 @@
-"""The four live figures on small numbers, and a way to open them as a reader does: from disk, offline."""
+"""The live figures on small numbers, and a way to open them as a reader does: from disk, offline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ import pytest
 
 pytest.importorskip("anywidget", reason="anywidget is not installed: pip install kdlib[notebook]")
 
-from kdlib.widgets import BiasFigure, KLLossFigure, LiveFigure, SoftLabelFigure, TemperatureFigure
+from kdlib.widgets import (
+    BiasFigure,
+    KLLossFigure,
+    LiveFigure,
+    RelationFigure,
+    SoftLabelFigure,
+    TemperatureFigure,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -46,6 +53,10 @@ def figure() -> Callable[[str], LiveFigure]:
             return SoftLabelFigure(images, labels, powers / powers.sum(axis=1, keepdims=True), CLASSES)
         if name == "kl loss":
             return KLLossFigure(logits[3] / 2 + rng.normal(size=10), logits[3], 3, CLASSES)
+        if name == "relation":
+            maps = rng.normal(size=(4, 10, 2)).cumsum(axis=0)
+            moments = ["epoch 0", "epoch 2", "epoch 4", "epoch 6"]
+            return RelationFigure(maps, rng.normal(size=(10, 7)), images, labels // 4, moments, CLASSES)
         labels = rng.integers(0, 10, size=600)
         logits = rng.normal(scale=2, size=(600, 10)) + 5 * np.eye(10)[labels] - 4 * np.eye(10)[3]
         return BiasFigure(logits, labels, 3, CLASSES)

@@ -13,9 +13,19 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-from kdlib.widgets import BiasFigure, KLLossFigure, LiveFigure, SoftLabelFigure, TemperatureFigure, live
+from kdlib import losses
+from kdlib.widgets import (
+    BiasFigure,
+    KLLossFigure,
+    LiveFigure,
+    RelationFigure,
+    SoftLabelFigure,
+    TemperatureFigure,
+    live,
+)
+from kdlib.widgets.relation import COLOURS
 
-NAMES = ("soft label", "temperature", "kl loss", "bias")
+NAMES = ("soft label", "temperature", "kl loss", "bias", "relation")
 IMAGES = np.zeros((2, 8, 8), dtype=np.uint8)
 LOGITS = np.array([[3.0, 1.0, -2.0], [0.0, 2.0, 1.0]])
 NAN = np.array([[3.0, np.nan, -2.0], [0.0, 2.0, 1.0]])
@@ -141,6 +151,44 @@ def test_bias_slider_can_return_to_zero(shift):
     assert 90 < len(biases) < 260
 
 
+def test_relation_losses_are_rkds():
+    rng = np.random.default_rng(0)
+    features = torch.tensor(rng.normal(size=(12, 7)))
+    maps = torch.tensor(rng.normal(size=(2, 12, 2)))
+    shown = RelationFigure(maps, features, np.zeros((12, 8, 8), np.uint8), [0] * 12, "ab", "xyz")
+    for moment in (0, 1):
+        expected = losses.rkd_distance_loss(maps[moment], features).item()
+        assert shown.loss(moment) == pytest.approx(expected, abs=2e-3)
+
+
+def test_relation_does_not_see_size_and_place():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(6, 2))
+    maps = [points, 100 * points + 7]
+    shown = RelationFigure(maps, rng.normal(size=(6, 3)), np.zeros((6, 8, 8), np.uint8), [1] * 6, "ab", "xyz")
+    assert shown.state["maps"][0] == shown.state["maps"][1]
+
+
+def test_the_colours_of_classes_stand_out_from_light_and_from_dark():
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return np.dot(linear, [0.2126, 0.7152, 0.0722]) + 0.05
+
+    for colour in COLOURS:
+        assert luminance("#ffffff") / luminance(colour) >= 3
+        assert luminance(colour) / luminance("#14181e") >= 3
+
+
+def test_many_relations_stay_small():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, size=(80, 8, 8), dtype=np.uint8)
+    shown = RelationFigure(
+        rng.normal(size=(16, 80, 2)), rng.normal(size=(80, 128)), images, [0] * 80, range(16), "ab"
+    )
+    assert len(json.dumps(shown.state)) < 60_000
+
+
 def test_controls_can_be_set_and_read():
     figure = TemperatureFigure(LOGITS, IMAGES, [0, 1], ["a", "b", "c"])
     figure.temperature, figure.example = 2.5, 1
@@ -154,6 +202,13 @@ def temperature_figure(logits=LOGITS, images=IMAGES, labels=(0, 1), classes="abc
 
 def bias_figure(logits=LOGITS, labels=(0, 1), held_out_class=1):
     return BiasFigure(logits, labels, held_out_class, "abc")
+
+
+def relation_figure(maps=None, features=None, labels=(0, 1, 1), moments="ab", **controls):
+    maps = np.random.default_rng(0).normal(size=(2, 3, 2)) if maps is None else maps
+    features = np.eye(3) if features is None else features
+    images = np.zeros((len(features), 8, 8), np.uint8)
+    return RelationFigure(maps, features, images, labels, moments, "abcdef", **controls)
 
 
 def kl_figure(student=(1.0, 2.0, 3.0), teacher=(3.0, 2.0, 1.0), label=0, **controls):
@@ -193,6 +248,33 @@ FAULTS = {
         "images of the held-out class c and of others",
     ),
     "all held out": (lambda: bias_figure(labels=[1, 1]), "but 2 of 2 are of it"),
+    "three numbers an image": (
+        lambda: relation_figure(maps=np.zeros((2, 3, 3))),
+        "two numbers an image, but have 3",
+    ),
+    "maps of other images": (
+        lambda: relation_figure(features=np.eye(4)),
+        "maps hold 3 images, but teacher_features hold 4",
+    ),
+    "too few to relate": (
+        lambda: relation_figure(maps=np.eye(2)[:, None], features=np.eye(1)),
+        "shows 3 to 80 images, but there are 1",
+    ),
+    "one map": (lambda: relation_figure(maps=np.ones((1, 3, 2))), "shows 2 to 40 maps, but there are 1"),
+    "a moment too few": (lambda: relation_figure(moments="a"), "name the 2 maps, but has 1 names"),
+    "all at one place": (
+        lambda: relation_figure(maps=np.ones((2, 3, 2))),
+        "map 0 has all images at one place",
+    ),
+    "a teacher without distances": (
+        lambda: relation_figure(features=np.ones((3, 4))),
+        "teacher_features has all images at one place",
+    ),
+    "too many colours": (
+        lambda: relation_figure(np.random.default_rng(0).normal(size=(2, 6, 2)), np.eye(6), range(6)),
+        "at most 5 different classes, but are of 6",
+    ),
+    "a moment too late": (lambda: relation_figure(moment=2), "moment must be from 0 to 1, but is 2"),
     "too many images": (lambda: bias_figure(np.zeros((6001, 3)), np.zeros(6001)), "at most 6000 images"),
 }
 
@@ -211,7 +293,7 @@ def test_a_figure_without_a_picture_is_not_a_figure():
 
 
 def test_modules_stand_alone():
-    for name in ("bias", "kl_loss", "soft_label", "temperature"):
+    for name in ("bias", "kl_loss", "relation", "soft_label", "temperature"):
         assert "import " not in re.sub(r"//.*|/\*.*?\*/", "", live.module(name), flags=re.DOTALL)
 
 

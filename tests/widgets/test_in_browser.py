@@ -15,6 +15,7 @@ SLIDERS = {
     "temperature": "temperature",
     "kl loss": "temperature",
     "bias": "bias added to the logit of class 3",
+    "relation": "image",
 }
 NAMES = tuple(SLIDERS)
 
@@ -38,7 +39,7 @@ def move(slider, stop: int) -> None:
 
 def spoken(slider) -> float:
     """The number at the end of a slider's spoken value."""
-    return float(slider.get_attribute("aria-valuetext").split()[-1].replace("\u2212", "-"))
+    return float(slider.get_attribute("aria-valuetext").split()[-1].replace("\u2212", "-").rstrip("°"))
 
 
 def numbers(page, name: str):
@@ -157,6 +158,36 @@ def test_bias_figure_agrees_with_python(open_html, html_of, figure, bias):
     assert float(numbers(page, "best-bias")) == pytest.approx(shown._best())
 
 
+@pytest.mark.parametrize("turn", [-180, 0, 45])
+def test_relation_figure_agrees_with_python_however_it_is_turned(open_html, html_of, figure, turn):
+    shown = figure("relation")
+    page = open_html(html_of("relation"))
+    slide(page, "turn of the map in degrees", turn)
+    for moment in range(4):
+        move(page.get_by_role("slider", name="moment of the training", exact=True), moment)
+        assert numbers(page, "loss") == pytest.approx(shown.loss(moment), rel=1e-9)
+
+
+def test_an_image_of_the_map_can_be_picked(open_html, html_of):
+    page = open_html(html_of("relation"))
+    fifth = page.locator(".kd-pickable image").nth(4).bounding_box()
+    page.mouse.click(fifth["x"] + fifth["width"] / 2, fifth["y"] + fifth["height"] / 2)
+    assert numbers(page, "example") == 4
+    assert page.get_by_role("slider", name="image", exact=True).get_attribute("aria-valuetext") == "image 5"
+
+
+def test_neighbours_are_the_nearest(open_html, html_of, figure):
+    page = open_html(html_of("relation"))
+    move(page.get_by_role("slider", name="image", exact=True), 3)
+    state = figure("relation").state
+    rows, columns = np.triu_indices(10, 1)
+    own = [
+        (d, int(i + j - 3)) for d, i, j in zip(state["distances"], rows, columns, strict=True) if 3 in (i, j)
+    ]
+    nearest = ", ".join(state["names"][i] for _, i in sorted(own)[:5])
+    assert f"are {nearest} for the teacher" in page.locator(".kd-readout").inner_text()
+
+
 @pytest.mark.parametrize("name", ["temperature", "kl loss", "bias"])
 def test_the_curve_can_be_dragged(open_html, html_of, name):
     page = open_html(html_of(name))
@@ -179,7 +210,8 @@ def test_figures_on_a_page_keep_to_themselves(open_html, html_of):
     page.keyboard.press("End")
     page.get_by_role("radio", name="image 2, labelled 1").last.check()
     after = page.locator(".kd-readout").all_inner_texts()
-    assert [old != new for old, new in zip(words, after, strict=True)] == [False, True, False, False, True]
+    changed = [old != new for old, new in zip(words, after, strict=True)]
+    assert changed == [False, True, *[False] * (len(NAMES) - 2), True]
     assert page.get_by_role("radio", name="image 1, labelled 0").nth(1).is_checked()
 
 
