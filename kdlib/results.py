@@ -29,7 +29,7 @@ class RunRecord:
     Attributes:
         seed: of the order of images and of augmentation.
         settings: the loop's arguments, the terms of the loss, student and teacher.
-        data: number of training images, and their fingerprint.
+        data: where the training images come from, their number, and their fingerprint.
         epochs: a list of values for each name, one value per epoch ("loss", the terms, "test_accuracy").
         final: metrics after the last epoch, as fractions.
         environment: versions, device, threads, and the commit of the code.

@@ -37,4 +37,7 @@ def load_digits(size: int = 8) -> ImageData:
     classes = tuple(str(digit) for digit in range(10))
     shift = Augmentation(train=(RandomCrop(padding=max(1, size // 8)),))
     everything = Split(images, labels, classes, mean, std, shift)
-    return ImageData("digits", everything.subset(train), everything.subset(val), everything.subset(test))
+    said = f"stratified 1/2, 1/6, 1/3, seed {_SPLIT_SEED}"
+    return ImageData(
+        "digits", everything.subset(train), everything.subset(val), everything.subset(test), said
+    )

@@ -1,24 +1,33 @@
 """Any folder with one sub-folder of images per class."""
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from kdlib.data.augment import Augmentation, RandomCrop, RandomFlip
-from kdlib.data.split import ImageData, Split, Statistics, channel_statistics, stratify
+from kdlib.data.augment import Augmentation, CentreCrop, RandomCrop, RandomFlip, RandomResizedCrop
+from kdlib.data.decode import decode_all
+from kdlib.data.split import ImageData, Images, Split, Statistics, channel_statistics, stratify
+from kdlib.data.stream import StreamedImages
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+
+# Pictures up to this side are decoded at once and shifted by the batch; larger ones are streamed and cropped.
+LARGEST_SMALL = 96
+
+# Of pictures too large to be looked at all beforehand: those of ImageNet, which pretrained networks expect.
+IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
 _SHARES = (0.7, 0.15, 0.15)
-_SPLIT_SEED = 0
+_SHARE_FOR_CHOOSING = 0.15
+_SEED = 0
 
 
-def load_folder(path: str | os.PathLike[str], size: int = 32) -> ImageData:
+def load_folder(
+    path: str | os.PathLike[str], size: int = 32, memory: int | None = None, division: str = "honest"
+) -> ImageData:
     """Images in ``PATH/CLASS/*.jpg``, or already divided into ``PATH/train/CLASS`` and ``PATH/test/CLASS``.
 
     Every image is made RGB, cut to the largest square in its middle and resized, then kept as uint8.
@@ -30,7 +39,10 @@ def load_folder(path: str | os.PathLike[str], size: int = 32) -> ImageData:
 
     Args:
         path: the folder.
-        size: side of the pictures in pixels.
+        size: side of the pictures in pixels. Above 96 they are decoded when they are needed, an eighth larger
+            than `size`, for random crops in training and the middle in testing.
+        memory: bytes for decoded pictures above 96 pixels; see `StreamedImages`.
+        division: "honest", or "published": no validation split is cut from ``train``, see `load_data`.
 
     Raises:
         FileNotFoundError: the folder does not exist.
@@ -42,43 +54,117 @@ def load_folder(path: str | os.PathLike[str], size: int = 32) -> ImageData:
         raise FileNotFoundError(
             f"there is no folder {str(path)!r}; give one with a sub-folder of images per class."
         )
-    name = f"folder:{path}"
+    reader = Reader(size, memory)
     if (root / "train").is_dir():
-        return _divided(name, root, size)
-    classes = _classes(root)
-    images, labels = _read(root, classes, size, fewest=len(_SHARES))
-    train, val, test = stratify(labels, _SHARES, _SPLIT_SEED)
-    everything = _split(images, labels, classes, channel_statistics(images[train]))
-    return ImageData(name, everything.subset(train), everything.subset(val), everything.subset(test))
+        return load_divided(f"folder:{path}", root, reader, division)
+    if division == "published":
+        raise ValueError(f"{root} has no folders 'train' and 'test', so there is no published division.")
+    return load_undivided(f"folder:{path}", root, reader)
 
 
-def _divided(name: str, root: Path, size: int) -> ImageData:
+class Reader:
+    """How the pictures of a data set are read.
+
+    Args:
+        size: side in pixels of what the networks get.
+        memory: bytes for decoded pictures; see `StreamedImages`.
+        statistics: for normalisation; None takes the training images' own where they are small, and
+            ImageNet's where they are large.
+    """
+
+    def __init__(self, size: int, memory: int | None = None, statistics: Statistics | None = None) -> None:
+        self.size, self.memory, self.statistics = size, memory, statistics
+        self.is_large = size > LARGEST_SMALL
+
+    def read(self, files: Sequence[Path], title: str) -> Images:
+        """The pictures in these files."""
+        if self.is_large:
+            return StreamedImages(files, self.size + self.size // 7, self.memory)
+        return decode_all(files, self.size, title)
+
+    def statistics_of(self, images: Images) -> Statistics:
+        """What training images are normalised with."""
+        if self.statistics is not None:
+            return self.statistics
+        return channel_statistics(images) if isinstance(images, Tensor) else IMAGENET
+
+    def augmentation(self) -> Augmentation:
+        """A random crop, and the mirror image."""
+        if self.is_large:
+            return Augmentation((RandomResizedCrop(self.size), RandomFlip()), (CentreCrop(self.size),))
+        return Augmentation((RandomCrop(padding=max(1, self.size // 8)), RandomFlip()))
+
+    def split(self, images: Images, labels: Tensor, classes: Sequence[str], statistics: Statistics) -> Split:
+        return Split(images, labels, tuple(classes), *statistics, self.augmentation())
+
+
+def load_undivided(
+    name: str,
+    root: Path,
+    reader: Reader,
+    shares: Sequence[float] = _SHARES,
+    without: Collection[str] = (),
+) -> ImageData:
+    """A folder of classes, divided at random into training, validation and test images by these shares.
+
+    With two shares there are no validation images, and the test images stand in their place.
+    """
+    classes = class_folders(root, without)
+    files, labels = list_images(root, classes, fewest=len(shares))
+    images = reader.read(files, root.name)
+    parts = stratify(labels, shares, _SEED)
+    training = images[parts[0]] if isinstance(images, Tensor) else images
+    everything = reader.split(images, labels, classes, reader.statistics_of(training))
+    splits = [everything.subset(part) for part in parts]
+    said = f"stratified {'/'.join(f'{share:g}' for share in shares)}, seed {_SEED}"
+    return ImageData(name, splits[0], splits[1], splits[-1], said)
+
+
+def load_divided(name: str, root: Path, reader: Reader, division: str) -> ImageData:
+    """A folder that is already divided into ``train`` and ``test`` or ``val``."""
     held_out = [part for part in ("val", "test") if (root / part).is_dir()]
     if not held_out:
         raise ValueError(f"{root} has a folder 'train' but neither 'test' nor 'val'; add one of them.")
-    classes = _classes(root / "train")
+    classes = class_folders(root / "train")
     for part in held_out:
-        if _classes(root / part) != classes:
-            differing = sorted(set(classes) ^ set(_classes(root / part)))
+        if class_folders(root / part) != classes:
+            differing = sorted(set(classes) ^ set(class_folders(root / part)))
             raise ValueError(f"{root / part} and {root / 'train'} differ in the class {differing[0]!r}.")
-    images, labels = _read(root / "train", classes, size, fewest=1 if len(held_out) == 2 else 2)
-    statistics = channel_statistics(images)
-    train = _split(images, labels, classes, statistics)
-    splits = {part: _split(*_read(root / part, classes, size, 1), classes, statistics) for part in held_out}
-    if len(held_out) == 2:
-        return ImageData(name, train, splits["val"], splits["test"])
-    kept, chosen = stratify(labels, (0.85, 0.15), _SPLIT_SEED)
-    return ImageData(name, train.subset(kept), train.subset(chosen), splits[held_out[0]])
+    cuts = len(held_out) == 1 and division == "honest"
+    files, labels = list_images(root / "train", classes, fewest=2 if cuts else 1)
+    images = reader.read(files, f"{root.name}/train")
+    statistics = reader.statistics_of(images)
+    train = reader.split(images, labels, classes, statistics)
+    splits = {}
+    for part in held_out:
+        files, held_labels = list_images(root / part, classes, fewest=1)
+        splits[part] = reader.split(
+            reader.read(files, f"{root.name}/{part}"), held_labels, classes, statistics
+        )
+    if cuts:
+        return cut_for_choosing(name, train, splits[held_out[0]])
+    if division == "published":
+        return ImageData(name, train, splits[held_out[0]], splits[held_out[-1]], "published")
+    return ImageData(name, train, splits["val"], splits["test"], "as the folders are divided")
 
 
-def _split(images: Tensor, labels: Tensor, classes: Sequence[str], statistics: Statistics) -> Split:
-    augmentation = Augmentation(train=(RandomCrop(padding=max(1, images.shape[-1] // 8)), RandomFlip()))
-    return Split(images, labels, tuple(classes), *statistics, augmentation)
+def cut_for_choosing(name: str, train: Split, test: Split) -> ImageData:
+    """Take 15 % of the training images for choosing settings, so that the test images choose nothing."""
+    kept, chosen = stratify(train.labels, (1 - _SHARE_FOR_CHOOSING, _SHARE_FOR_CHOOSING), _SEED)
+    said = f"validation is {_SHARE_FOR_CHOOSING:g} of train, stratified, seed {_SEED}"
+    return ImageData(name, train.subset(kept), train.subset(chosen), test, said)
 
 
-def _classes(root: Path) -> list[str]:
+def class_folders(root: Path, without: Collection[str] = ()) -> list[str]:
+    """The names of the classes, sorted.
+
+    Raises:
+        ValueError: there are fewer than two.
+    """
     classes = sorted(
-        child.name for child in root.iterdir() if child.is_dir() and not child.name.startswith(".")
+        child.name
+        for child in root.iterdir()
+        if child.is_dir() and not child.name.startswith(".") and child.name not in without
     )
     if len(classes) < 2:
         raise ValueError(
@@ -88,17 +174,12 @@ def _classes(root: Path) -> list[str]:
     return classes
 
 
-def _read(root: Path, classes: Sequence[str], size: int, fewest: int) -> tuple[Tensor, Tensor]:
-    """All images as uint8 (N, 3, size, size), with their labels."""
+def list_images(root: Path, classes: Sequence[str], fewest: int) -> tuple[list[Path], Tensor]:
+    """The image files of all classes, sorted within each, with their labels."""
     files = [_image_files(root / name, fewest) for name in classes]
-    paths = [path for class_files in files for path in class_files]
-    with ThreadPoolExecutor() as pool:
-        decoded = pool.map(lambda path: _decode(path, size), paths)
-        images = list(tqdm(decoded, total=len(paths), desc=f"reading {root.name}", unit="image", leave=False))
-    labels = torch.repeat_interleave(
-        torch.arange(len(classes)), torch.tensor([len(found) for found in files])
-    )
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), labels
+    counts = torch.tensor([len(found) for found in files])
+    labels = torch.repeat_interleave(torch.arange(len(classes)), counts)
+    return [path for class_files in files for path in class_files], labels
 
 
 def _image_files(folder: Path, fewest: int) -> list[Path]:
@@ -111,16 +192,3 @@ def _image_files(folder: Path, fewest: int) -> list[Path]:
             f"at least {fewest} are needed to divide a class into training and held-out images."
         )
     return files
-
-
-def _decode(path: Path, size: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            # Lets the JPEG decoder skip detail that the resize would throw away.
-            image.draft("RGB", (2 * size, 2 * size))
-            square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as an image ({error}); repair or remove it.") from error
-    return np.asarray(square)

@@ -1,15 +1,40 @@
 """What a data set is here: uint8 images, labels and the names of the classes."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kdlib.data.augment import Augmentation
+
+
+class FileImages(Protocol):
+    """Images that are read when they are asked for, as `kdlib.data.stream.StreamedImages` are."""
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Tensor) -> Tensor: ...
+
+    def subset(self, indices: Tensor) -> Self: ...
+
+    def fingerprint(self) -> "hashlib._Hash": ...
+
+
+Images = Tensor | FileImages
 
 # Mean and standard deviation of each channel.
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -34,22 +59,24 @@ class Split:
     """Images and labels that are used together, for training or for testing.
 
     Attributes:
-        images: uint8, shape (N, in_channels, H, W).
+        images: uint8, shape (N, in_channels, H, W); a tensor, or files that are read when they are needed.
         labels: int64 class indices, shape (N,).
         classes: the name of each class, in the order of the indices.
         mean, std: per channel, of the training images in units of 0 to 1; what `batches` normalises with.
-        augmentation: what `batches` does to training images.
+        augmentation: what `batches` does to images.
+        source: data set, part and division, in words, for a run record.
 
     Raises:
         ValueError: shapes or types do not fit, there is no image, or a label is out of range.
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augmentation: Augmentation = field(default_factory=Augmentation)
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -81,7 +108,8 @@ class Split:
     def subset(self, indices: Tensor | Sequence[int]) -> "Split":
         """The images at these positions, in this order."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
+        images = self.images[chosen] if isinstance(self.images, Tensor) else self.images.subset(chosen)
+        return replace(self, images=images, labels=self.labels[chosen])
 
     def balanced(self, size: int, seed: int = 0) -> "Split":
         """`size` images drawn at random, as many of each class as of any other (up to one)."""
@@ -125,21 +153,32 @@ class Split:
             device: where the batches are made.
             start: how many batches to leave out at the beginning.
         """
-        images, labels = self.images.to(device), self.labels.to(device)
         order, numbers = torch.arange(len(self)), None
         if seed is not None:
             order = torch.randperm(len(self), generator=_generator(seed, epoch, 0))
             numbers = self.augmentation.draw(len(self), _generator(seed, epoch, 1)) if augment else None
-        for chosen in order.split(batch_size)[start:]:
-            drawn = None if numbers is None else numbers[chosen].to(device)
+        images = self.images.to(device) if isinstance(self.images, Tensor) else self.images
+        labels = self.labels.to(device)
+
+        def make(chosen: Tensor) -> Batch:
             indices = chosen.to(device)
-            batch = self.augmentation(images[indices], self.mean, self.std, drawn)
-            yield Batch(batch, labels[indices], indices)
+            drawn = None if numbers is None else numbers[chosen].to(device)
+            pixels = images[indices].to(device)
+            return Batch(self.augmentation(pixels, self.mean, self.std, drawn), labels[indices], indices)
+
+        batches = order.split(batch_size)[start:]
+        yield from map(make, batches) if isinstance(images, Tensor) else _one_ahead(make, batches)
 
     def fingerprint(self) -> str:
-        """A short hash of images and labels: equal if and only if the data are the same."""
-        digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
-        digest.update(self.images.contiguous().numpy().tobytes())
+        """A short hash of images and labels: equal if and only if the data are the same.
+
+        Of images in files it is the files' bytes that count, and the size they are read at.
+        """
+        if isinstance(self.images, Tensor):
+            digest = hashlib.sha256(str(tuple(self.images.shape)).encode())
+            digest.update(self.images.contiguous().numpy().tobytes())
+        else:
+            digest = self.images.fingerprint()
         digest.update(self.labels.contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
@@ -153,12 +192,19 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set: a split to train on, one to choose settings on, and one to report."""
+    """A data set: a split to train on, one to choose settings on, and one to report.
+
+    Attributes:
+        name: as `load_data` was given it.
+        train, val, test: the splits.
+        division: how they came about, in words, for a run record.
+    """
 
     name: str
     train: Split
     val: Split
     test: Split
+    division: str = "as given"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -170,7 +216,18 @@ class ImageData:
 
     @property
     def in_channels(self) -> int:
-        return self.train.images.shape[1]
+        channels: int = self.train.images.shape[1]
+        return channels
+
+
+def _one_ahead(make: Callable[[Tensor], Batch], batches: Sequence[Tensor]) -> Iterator[Batch]:
+    """Each batch while the next one is being made, so that reading files and training overlap."""
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        coming = [worker.submit(make, chosen) for chosen in batches[:1]]
+        for chosen in batches[1:]:
+            ready, coming = coming[0], [worker.submit(make, chosen)]
+            yield ready.result()
+        yield from (ready.result() for ready in coming)
 
 
 def _generator(seed: int, epoch: int, stream: int) -> torch.Generator:

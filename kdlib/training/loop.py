@@ -99,7 +99,7 @@ def fit(
         "precision": choose_precision(precision, where, objective.student, objective.teacher),
         **_describe(objective),
     }  # fmt: skip
-    data = {"train_images": len(train), "fingerprint": train.fingerprint()}
+    data = {"source": train.source, "train_images": len(train), "fingerprint": train.fingerprint()}
     plan = Plan(train, test, test_every, epochs, batch_size, scheduler_step, augment, seed, where)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):

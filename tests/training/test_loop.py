@@ -43,7 +43,9 @@ def test_record_has_every_epoch_and_what_was_run(data):
     assert total == pytest.approx(0.1 * hard + 0.9 * soft, rel=1e-5)
     assert record.settings["terms"] == ["HardLabels(0.1)", "SoftTargets(0.9, temperature=4.0)"]
     assert record.settings["batch_size"] == 20
-    assert record.data == {"train_images": 50, "fingerprint": train.fingerprint()}
+    assert record.data["fingerprint"] == train.fingerprint()
+    assert record.data["train_images"] == 50
+    assert record.data["source"].startswith("digits, train (stratified")
     assert record.seed == 7
     assert record.final == evaluate(student, data.test, teacher=teacher, device="cpu")
     assert record.final["accuracy"] == record.epochs["test_accuracy"][-1]

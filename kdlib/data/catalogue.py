@@ -1,0 +1,89 @@
+"""The data sets that the course knows by name, and where on this machine they are."""
+
+import os
+import sys
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from kdlib.data.split import Statistics
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of ``datasets.toml``.
+
+    Attributes:
+        name: what `load_data` is given.
+        title: what people call it.
+        images, classes: how many there are, training, validation and test together.
+        size: side of the pictures in pixels, as `load_data` gives them unless asked otherwise.
+        folder: below the data root.
+        mean, std: per channel, for normalisation.
+        licence, citation: on whose terms, and whom to thank.
+        url: of the archive; None where it is not to be downloaded.
+        md5: of the archive; None where none is published.
+    """
+
+    name: str
+    title: str
+    images: int
+    classes: int
+    size: int
+    folder: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    licence: str
+    citation: str
+    url: str | None = None
+    md5: str | None = None
+
+    @property
+    def statistics(self) -> Statistics:
+        return self.mean, self.std
+
+    def path(self, root: str | os.PathLike[str] | None = None) -> Path:
+        """The folder of this data set.
+
+        Raises:
+            FileNotFoundError: it is not there; the message says how to get it.
+        """
+        found = data_root(root) / self.folder
+        if not found.is_dir():
+            how = (
+                f"python -m kdlib.data get {self.name}"
+                if self.url
+                else "shared/datasets/unpack, which comes with the course's own machines"
+            )
+            raise FileNotFoundError(
+                f"{self.title} is not in {found}; get it with: {how}. "
+                "KDLIB_DATA names another folder to look in."
+            )
+        return found
+
+
+def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """`root`, or the folder that KDLIB_DATA names, or ``kdlib`` in the user's cache folder."""
+    if root is not None:
+        return Path(root).expanduser()
+    if named := os.environ.get("KDLIB_DATA"):
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        cached = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        cached = Path.home() / "Library" / "Caches"
+    else:
+        cached = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return cached / "kdlib"
+
+
+@cache
+def sources() -> dict[str, Source]:
+    """All entries of ``datasets.toml``, by name."""
+    entries = tomllib.loads(files("kdlib.data").joinpath("datasets.toml").read_text(encoding="utf-8"))
+    return {
+        name: Source(name, **(entry | {"mean": tuple(entry["mean"]), "std": tuple(entry["std"])}))
+        for name, entry in entries.items()
+    }

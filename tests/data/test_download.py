@@ -1,0 +1,214 @@
+"""Downloads from a real server on this machine: interrupted, resumed, damaged, hostile."""
+
+import errno
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from kdlib.data import catalogue, download, load_data
+from kdlib.data.__main__ import main
+
+from .conftest import picture
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Sends one file; may stop after so many bytes, and may ignore Range."""
+
+    content, stops_after, knows_ranges, asked = b"", None, True, []
+
+    def do_GET(self):
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted)
+        begin = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.knows_ranges else 0
+        if begin >= len(self.content):
+            self.send_error(416)
+            return
+        rest = self.content[begin:]
+        self.send_response(206 if begin else 200)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest if self.stops_after is None else rest[: self.stops_after])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    class Handler(Server):
+        asked = []  # noqa: RUF012  # one list for each server
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        Handler.url = f"http://127.0.0.1:{running.server_port}/set.zip"
+        yield Handler
+        running.shutdown()
+
+
+def zipped(members):
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return raw.getvalue()
+
+
+def jpeg(seed):
+    raw = io.BytesIO()
+    picture(seed).save(raw, "JPEG")
+    return raw.getvalue()
+
+
+def md5(content):
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture
+def hymenoptera(server, monkeypatch):
+    """The catalogue's entry, with this server's address and a checksum."""
+    server.content = zipped(
+        {
+            f"hymenoptera_data/{part}/{name}/{k}.jpg": jpeg(k)
+            for part in ("train", "val")
+            for name in ("ants", "bees")
+            for k in range(8)
+        }
+    )
+    changed = replace(catalogue.sources()["hymenoptera"], url=server.url, md5=md5(server.content))
+    monkeypatch.setitem(catalogue.sources(), "hymenoptera", changed)
+    return changed
+
+
+def get(tmp_path):
+    return download.download_data("hymenoptera", tmp_path, progress=False)
+
+
+def test_downloaded_checked_unpacked_and_loaded(server, hymenoptera, tmp_path):
+    folder = get(tmp_path)
+    assert folder == tmp_path / "hymenoptera_data"
+    assert list(tmp_path.iterdir()) == [folder], "neither archive nor scratch folder is left"
+    assert len(load_data("hymenoptera", root=tmp_path, size=32).test) == 16
+    get(tmp_path)
+    assert len(server.asked) == 1, "what is there is not downloaded again"
+
+
+def test_interrupted_and_resumed(server, hymenoptera, tmp_path):
+    server.stops_after = 1000
+    with pytest.raises(OSError, match=r"cannot be downloaded .*1000 of .* what has come is kept"):
+        get(tmp_path)
+    assert not (tmp_path / "hymenoptera_data").exists()
+    server.stops_after = None
+    get(tmp_path)
+    assert server.asked == [None, "bytes=1000-"]
+
+
+def test_a_server_that_ignores_where_to_begin(server, hymenoptera, tmp_path):
+    server.stops_after, server.knows_ranges = 1000, False
+    with pytest.raises(OSError, match="cannot be downloaded"):
+        get(tmp_path)
+    server.stops_after = None
+    assert get(tmp_path).is_dir()
+
+
+def test_interrupted_after_the_last_byte(server, hymenoptera, tmp_path):
+    (tmp_path / "set.zip.part").write_bytes(server.content)
+    assert get(tmp_path).is_dir()
+
+
+def test_another_file_than_the_published_one(server, hymenoptera, tmp_path):
+    server.content = server.content[:-1] + b"x"
+    with pytest.raises(ValueError, match=rf"has the checksum .* and not {hymenoptera.md5}; it was removed"):
+        get(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def publish(server, monkeypatch, content):
+    server.content = content
+    changed = replace(catalogue.sources()["hymenoptera"], url=server.url, md5=md5(content))
+    monkeypatch.setitem(catalogue.sources(), "hymenoptera", changed)
+
+
+def hostile_tar():
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as archive:
+        entry = tarfile.TarInfo("../outside.txt")
+        entry.size = 3
+        archive.addfile(entry, io.BytesIO(b"bad"))
+    return raw.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zipped({"../outside.txt": b"bad"}), r"holds '\.\./outside\.txt', outside its own folder"),
+        (hostile_tar(), "holds something unsafe"),
+        (zipped({"other/x.jpg": b""}), "holds no folder 'hymenoptera_data'"),
+        (b"no archive at all", "cannot be unpacked"),
+    ],
+    ids=["zip", "tar", "other", "none"],
+)
+def test_archives_that_are_something_else(server, hymenoptera, monkeypatch, tmp_path, content, message):
+    publish(server, monkeypatch, content)
+    root = tmp_path / "root"
+    with pytest.raises(ValueError, match=message):
+        get(root)
+    assert not (tmp_path / "outside.txt").exists()
+    assert not (root / "hymenoptera_data").exists()
+    assert not list(root.glob(".part-*"))
+
+
+def test_archives_in_archives(server, hymenoptera, monkeypatch, tmp_path):
+    """Caltech-101 is a tar.gz inside a zip."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as archive:
+        for name in ("train/ants", "train/bees", "val/ants", "val/bees"):
+            for k in range(8):
+                entry = tarfile.TarInfo(f"hymenoptera_data/{name}/{k}.jpg")
+                entry.size = len(jpeg(k))
+                archive.addfile(entry, io.BytesIO(jpeg(k)))
+    publish(server, monkeypatch, zipped({"set/pictures.tar.gz": raw.getvalue()}))
+    get(tmp_path)
+    assert load_data("hymenoptera", root=tmp_path, size=32).classes == ("ants", "bees")
+
+
+def test_a_full_disk(server, hymenoptera, monkeypatch, tmp_path):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download, "unpack", full)
+    with pytest.raises(OSError, match=r"the disk of .* is full; make room, or name another with KDLIB_DATA"):
+        get(tmp_path)
+
+
+def test_a_server_that_is_not_there(hymenoptera, monkeypatch, tmp_path):
+    nowhere = replace(hymenoptera, url="http://127.0.0.1:9/set.zip")
+    monkeypatch.setitem(catalogue.sources(), "hymenoptera", nowhere)
+    with pytest.raises(OSError, match="cannot be downloaded"):
+        get(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cifar10-jpeg", "imagenet"])
+def test_nothing_to_download(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"nothing to download for '{name}'; there is for cifar10, "):
+        download.download_data(name, tmp_path)
+
+
+def test_commands(hymenoptera, monkeypatch, tmp_path, capsys):
+    assert main(["--root", str(tmp_path), "list"]) == 0
+    assert "hymenoptera    not here" in capsys.readouterr().out
+    assert main(["--root", str(tmp_path), "check", "hymenoptera"]) == 1
+    assert "python -m kdlib.data get hymenoptera" in capsys.readouterr().err
+    assert main(["--root", str(tmp_path), "get", "hymenoptera"]) == 0
+    assert main(["--root", str(tmp_path), "check", "hymenoptera"]) == 1
+    assert "has 32 images in 2 classes, and should have 397 in 2" in capsys.readouterr().err
+    monkeypatch.setitem(catalogue.sources(), "hymenoptera", replace(hymenoptera, images=32))
+    assert main(["--root", str(tmp_path), "check", "hymenoptera"]) == 0
+    with pytest.raises(SystemExit) as wrong:
+        main(["get", "nothing"])
+    assert wrong.value.code == 2
