@@ -31,7 +31,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
             case "bench":
                 from ci import bench
 
-                return bench.bench(repository)
+                return bench.bench(repository, options.only)
             case "picture":
                 from ci import picture
 

@@ -2,6 +2,7 @@
 
 from kdlib.models.connectors import Regressor, ReviewFusion, VIDRegressor
 from kdlib.models.controls import MissingTeacher, NoisyTeacher, ShuffledTeacher
+from kdlib.models.frozen import freeze
 from kdlib.models.registry import count_parameters, create_model, list_models
 from kdlib.models.taps import Taps, tap
 
@@ -15,6 +16,7 @@ __all__ = [
     "VIDRegressor",
     "count_parameters",
     "create_model",
+    "freeze",
     "list_models",
     "tap",
 ]

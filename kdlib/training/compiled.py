@@ -29,12 +29,10 @@ def compiled(objective: Objective, example: Tensor) -> Iterator[None]:
     weights stay the same objects. An epoch's last, smaller batch and every evaluation run uncompiled, because
     each new shape would be compiled anew.
     """
+    networks = [network for network in (objective.student, objective.teacher) if network is not None]
     calls: dict[nn.Module, Any] = {
-        objective.student: torch.compile(objective.student._call_impl, dynamic=False)
+        network: torch.compile(network._call_impl, dynamic=False) for network in networks
     }
-    if objective.teacher is not None:
-        frozen = torch.compile(objective.teacher._call_impl, dynamic=False, options={"freezing": True})
-        calls[objective.teacher] = frozen
 
     def begin(_objective: nn.Module, inputs: tuple[Any, ...]) -> None:
         if inputs[0].shape == example.shape:
@@ -50,9 +48,13 @@ def compiled(objective: Objective, example: Tensor) -> Iterator[None]:
         objective.register_forward_hook(end, always_call=True),
     ]
     try:
-        # What the compiler cannot compile runs as it is; and what it compiled for a network without taps is
-        # not used for one of the same kind with taps.
-        with torch._dynamo.config.patch(suppress_errors=True, skip_nnmodule_hook_guards=False):
+        with (
+            # What the compiler cannot compile runs as it is; and what it compiled for a network without taps
+            # is not used for one of the same kind with taps.
+            torch._dynamo.config.patch(suppress_errors=True, skip_nnmodule_hook_guards=False),
+            # Of what runs without gradients, the teacher, the weights are constants.
+            torch._inductor.config.patch(freezing=True),
+        ):
             yield
     finally:
         for hook in hooks:

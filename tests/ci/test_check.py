@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ci import bench, check
+from ci import check
+from ci.bench import commands
 from ci.chapters import Repository
 
 PASSES = [sys.executable, "-c", "pass"]
@@ -50,6 +51,6 @@ def test_the_first_figure_is_timed_from_the_start_of_the_chapter() -> None:
             cell(9, "image/png"),
         ],
     }
-    assert bench.first_figure(notebook) == 4.5
+    assert commands.first_figure(notebook) == 4.5
     with pytest.raises(ValueError, match="shows no figure"):
-        bench.first_figure(notebook | {"cells": [cell(2, "text/html")]})
+        commands.first_figure(notebook | {"cells": [cell(2, "text/html")]})

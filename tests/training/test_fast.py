@@ -114,9 +114,7 @@ def compiler(monkeypatch):
     torch.compiler.reset()
     counter = CompileCounterWithBackend("aot_eager")
     real = torch.compile
-    monkeypatch.setattr(
-        torch, "compile", lambda call, dynamic, **_: real(call, backend=counter, dynamic=dynamic)
-    )
+    monkeypatch.setattr(torch, "compile", lambda call, dynamic: real(call, backend=counter, dynamic=dynamic))
     yield counter
     torch.compiler.reset()
 

@@ -1,18 +1,22 @@
-"""Time what the reader waits for, by running the real commands."""
+"""What the reader waits for: the real commands, timed."""
 
 from __future__ import annotations
 
 import datetime
-import json
-import platform
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
 
-from ci.chapters import Notebook, Repository, course_metadata, load_chapters, read_notebook
-from ci.execute import core_count, find_versions
+from ci.bench.report import Part
+from ci.chapters import (
+    Notebook,
+    Repository,
+    course_metadata,
+    load_chapters,
+    read_notebook,
+)
 
 # What each command may take on two cores, in seconds; a chapter's limit is its budget.
 LIMITS = {"import": 1.0, "book": 240.0, "unchanged": 10.0, "figure": 10.0}
@@ -27,8 +31,8 @@ class Timing:
     limit: float
 
 
-def bench(repository: Repository) -> int:
-    """Print the table of times and write it to _build/bench.json; takes a few minutes."""
+def time_commands(repository: Repository) -> list[Timing]:
+    """Import, build, rebuild, and every chapter to its end and to its first figure; takes a few minutes."""
     timings = [Timing("import kdlib, on top of torch", import_time(repository), LIMITS["import"])]
     shutil.rmtree(repository.build / "executed" / "quick", ignore_errors=True)
     whole, unchanged = (seconds(repository, "ci", "book") for _ in range(2))
@@ -41,23 +45,33 @@ def bench(repository: Repository) -> int:
         taken = float(course_metadata(executed)["seconds"])
         timings += [
             Timing(f"{chapter.slug}, whole", taken, chapter.budget["quick"]),
-            Timing(f"{chapter.slug}, to its first figure", first_figure(executed), LIMITS["figure"]),
+            Timing(
+                f"{chapter.slug}, to its first figure",
+                first_figure(executed),
+                LIMITS["figure"],
+            ),
         ]
-    machine = {"cores": core_count(), "processor": platform.machine(), **find_versions()}
-    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    return timings
+
+
+def bench(repository: Repository) -> Part:
+    """Time the commands; each has a limit."""
+    timings = time_commands(repository)
+    lines = []
     for timing in timings:
         over = "  over" if timing.seconds > timing.limit else ""
-        print(f"{timing.what:<55} {timing.seconds:7.1f} s of {timing.limit:4.0f} s{over}")
-    result = {"machine": machine, "timings": [asdict(timing) for timing in timings]}
-    (repository.build / "bench.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return 0
+        lines.append(f"{timing.what:<55} {timing.seconds:7.1f} s of {timing.limit:4.0f} s{over}")
+    return Part(lines, [asdict(timing) for timing in timings])
 
 
 def seconds(repository: Repository, *module: str) -> float:
     """The wall time of `python -m …` from start to exit."""
     started = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", *module], cwd=repository.root, stdout=subprocess.DEVNULL, check=True
+        [sys.executable, "-m", *module],
+        cwd=repository.root,
+        stdout=subprocess.DEVNULL,
+        check=True,
     )
     return round(time.monotonic() - started, 2)
 
@@ -79,7 +93,8 @@ def first_figure(executed: Notebook) -> float:
         shown = [mime for output in cell.get("outputs", []) for mime in output.get("data", {})]
         if any(mime.startswith("image/") or "widget-view" in mime for mime in shown):
             return elapsed(
-                executed["metadata"]["papermill"]["start_time"], cell["metadata"]["papermill"]["end_time"]
+                executed["metadata"]["papermill"]["start_time"],
+                cell["metadata"]["papermill"]["end_time"],
             )
     raise ValueError("the chapter shows no figure: add its signature figure.")
 

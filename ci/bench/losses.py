@@ -1,0 +1,151 @@
+"""What each loss adds to a training step: ResNet-110 to 20, batch 128, on the layers it is meant for."""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ci.bench.report import Part
+from ci.chapters import Repository
+from kdlib import (
+    CRD,
+    DIST,
+    DKD,
+    FSP,
+    NST,
+    OFD,
+    PKT,
+    VID,
+    Attention,
+    CorrelationCongruence,
+    Distiller,
+    HardLabels,
+    Hints,
+    LogitMatching,
+    Review,
+    RKDAngle,
+    RKDDistance,
+    SimilarityPreserving,
+    SoftTargets,
+    create_model,
+    tap,
+)
+from kdlib.models.taps import embedding_path
+from kdlib.terms import EMBEDDING, Outputs, Term
+from kdlib.training import choose_device
+from kdlib.training.fast import channels_last, fast_teacher
+from kdlib.training.memory import kept_pages
+from kdlib.training.precision import has_bfloat16
+
+ROUNDS = 9
+BATCH, CLASSES, IMAGES = 128, 100, 50_000
+LIMIT = 0.03
+_STAGES = ["layer1", "layer2", "layer3"]
+# The last block of each stage, before its ReLU: 18 blocks in the teacher and 3 in the student.
+_BEFORE_RELU = {f"{stage}.2.relu:input": f"{stage}.17.relu:input" for stage in _STAGES}
+
+
+def bench(_repository: Repository) -> Part:
+    """Time every term, forward and backward, and a step without it, in turns."""
+    device = choose_device()
+    torch.manual_seed(0)
+    images = torch.randn(BATCH, 3, 32, 32, device=device)
+    labels = torch.randint(0, CLASSES, (BATCH,), device=device)
+    half = torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))
+    plain = Distiller(create_model("resnet20", CLASSES, seed=1), teacher(), [HardLabels(1.0)]).to(device)
+    every = Distiller(create_model("resnet20", CLASSES, seed=1), teacher(), terms()).to(device)
+    every.connect(images[:2])
+    outputs = answers(every, images, labels, half)
+    optimizer = torch.optim.SGD(plain.parameters(), 0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
+
+    def step() -> None:
+        with half:
+            loss, _ = plain(images, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def add(term: Term) -> None:
+        with half:
+            loss = term(outputs)
+        loss.backward()
+
+    dtype = torch.bfloat16 if has_bfloat16(device) else torch.float32
+    with kept_pages(), channels_last(plain), fast_teacher(plain, images, dtype, pack=True):
+        named = {term.name: term for term in every.terms if isinstance(term, Term)}
+        times: dict[str, list[float]] = {name: [] for name in ("step", *named)}
+        for number in range(ROUNDS + 1):
+            for name, seconds in times.items():
+                taken = seconds_of(step if name == "step" else lambda name=name: add(named[name]))
+                seconds.extend([taken] if number else [])
+    return Part(*table(times))
+
+
+def table(times: dict[str, list[float]]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Medians in milliseconds, and each term's share of the step."""
+    middle = {name: median(seconds) for name, seconds in times.items()}
+    base = middle.pop("step")
+    lines = [f"a step of labels alone, with the teacher's answers: {1e3 * base:.0f} ms; bar {LIMIT:.0%}"]
+    rows: list[dict[str, Any]] = [{"name": "step", "seconds": base}]
+    for name, seconds in middle.items():
+        share = seconds / base
+        spread = f"({1e3 * min(times[name]):.1f} to {1e3 * max(times[name]):.1f})"
+        lines.append(
+            f"{name:<25} {1e3 * seconds:6.1f} ms {spread:>17} {share:6.1%}{'  over' if share > LIMIT else ''}"
+        )
+        rows.append({"name": name, "seconds": seconds, "share": share})
+    return lines, rows
+
+
+def terms() -> list[Term]:
+    """Every term, on the layers that its paper or RepDistiller has."""
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.randint(0, CLASSES, (IMAGES,), generator=generator)
+    return [
+        HardLabels(), SoftTargets(), LogitMatching(), DKD(), DIST(),
+        Hints(layers="layer2"), VID(layers=_STAGES), Review(layers=_STAGES),
+        OFD(layers=_BEFORE_RELU, norms=[f"{stage}.17.bn2" for stage in _STAGES]),
+        Attention(layers=_STAGES), FSP(layers=["bn1", *_STAGES]),
+        RKDDistance(), RKDAngle(), SimilarityPreserving(layers="layer3"), CorrelationCongruence(), PKT(),
+        NST(layers=_STAGES), CRD(labels=classes),
+    ]  # fmt: skip
+
+
+def teacher() -> torch.nn.Module:
+    """A new network: what it has learnt costs no time."""
+    return create_model("resnet110", CLASSES, seed=0)
+
+
+def answers(distiller: Distiller, images: Tensor, labels: Tensor, half: torch.autocast) -> Outputs:
+    """Both networks' outputs; the student's are leaves, so that a term's gradient stops there."""
+    found: list[dict[str, Tensor]] = []
+    logits: list[Tensor] = []
+    networks = (distiller.student, distiller.teacher)
+    with channels_last(distiller), torch.no_grad(), half:
+        for number, network in enumerate(networks):
+            assert network is not None, "this distiller has a teacher"
+            names = {
+                pair[number] for term in distiller.terms if isinstance(term, Term) for pair in term.pairs
+            }
+            paths = {embedding_path(network) if name == EMBEDDING else name: name for name in names}
+            with tap(network, paths, copy=True) as taps:
+                logits.append(network(images))
+            found.append(dict(taps))
+    leaf = {name: maps.requires_grad_() for name, maps in found[0].items()}
+    indices = torch.arange(len(images), device=images.device)
+    return Outputs(logits[0].requires_grad_(), logits[1], labels, leaf, found[1], indices)
+
+
+def seconds_of(work: Any) -> float:
+    """How long a call takes, once a GPU has finished too."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
