@@ -1,6 +1,8 @@
 """Live figures: widgets in a notebook, alive in a page without a kernel, pictures without scripts."""
 
+from kdlib.widgets.attention import AttentionFigure
 from kdlib.widgets.bias import BiasFigure
+from kdlib.widgets.feature import FeatureFigure
 from kdlib.widgets.kl_loss import KLLossFigure
 from kdlib.widgets.live import LiveFigure
 from kdlib.widgets.relation import RelationFigure
@@ -8,7 +10,9 @@ from kdlib.widgets.soft_label import SoftLabelFigure
 from kdlib.widgets.temperature import TemperatureFigure
 
 __all__ = [
+    "AttentionFigure",
     "BiasFigure",
+    "FeatureFigure",
     "KLLossFigure",
     "LiveFigure",
     "RelationFigure",

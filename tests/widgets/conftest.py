@@ -13,7 +13,9 @@ import pytest
 pytest.importorskip("anywidget", reason="anywidget is not installed: pip install kdlib[notebook]")
 
 from kdlib.widgets import (
+    AttentionFigure,
     BiasFigure,
+    FeatureFigure,
     KLLossFigure,
     LiveFigure,
     RelationFigure,
@@ -53,6 +55,16 @@ def figure() -> Callable[[str], LiveFigure]:
             return SoftLabelFigure(images, labels, powers / powers.sum(axis=1, keepdims=True), CLASSES)
         if name == "kl loss":
             return KLLossFigure(logits[3] / 2 + rng.normal(size=10), logits[3], 3, CLASSES)
+        if name == "feature":
+            teacher = np.abs(rng.normal(size=(5, 4, 8, 8)))
+            noise = rng.normal(size=(3, 5, 4, 8, 8)) * np.array([1.0, 0.5, 0.1])[:, None, None, None, None]
+            return FeatureFigure(teacher, teacher + noise, images[:5], labels[:5], [0, 10, 100])
+        if name == "attention":
+            student, teacher = (
+                {"layer1": rng.normal(size=(8, c, 8, 8)), "layer2": rng.normal(size=(8, 2 * c, 4, 4))}
+                for c in (3, 5)
+            )
+            return AttentionFigure(student, teacher, images[:8], labels[:8])
         if name == "relation":
             maps = rng.normal(size=(4, 10, 2)).cumsum(axis=0)
             moments = ["epoch 0", "epoch 2", "epoch 4", "epoch 6"]

@@ -15,7 +15,9 @@ from nbclient import NotebookClient
 
 from kdlib import losses
 from kdlib.widgets import (
+    AttentionFigure,
     BiasFigure,
+    FeatureFigure,
     KLLossFigure,
     LiveFigure,
     RelationFigure,
@@ -25,7 +27,7 @@ from kdlib.widgets import (
 )
 from kdlib.widgets.relation import COLOURS
 
-NAMES = ("soft label", "temperature", "kl loss", "bias", "relation")
+NAMES = ("soft label", "temperature", "kl loss", "bias", "attention", "feature", "relation")
 IMAGES = np.zeros((2, 8, 8), dtype=np.uint8)
 LOGITS = np.array([[3.0, 1.0, -2.0], [0.0, 2.0, 1.0]])
 NAN = np.array([[3.0, np.nan, -2.0], [0.0, 2.0, 1.0]])
@@ -151,6 +153,29 @@ def test_bias_slider_can_return_to_zero(shift):
     assert 90 < len(biases) < 260
 
 
+@pytest.mark.parametrize("form", ["code", "paper"])
+@pytest.mark.parametrize("p", [1.0, 2.0, 8.0])
+def test_attention_losses_are_those_of_the_paper(form, p):
+    rng = np.random.default_rng(0)
+    student, teacher = rng.normal(size=(2, 3, 4, 4)), rng.normal(size=(2, 7, 4, 4))
+    shown = AttentionFigure({"a": student}, {"a": teacher}, IMAGES, [0, 1], p=p)
+    shown.example = 1
+    maps = [(abs(f[1]) ** p).sum(axis=0) for f in (student, teacher)]
+    gap = maps[0] / np.linalg.norm(maps[0]) - maps[1] / np.linalg.norm(maps[1])
+    expected = {"code": (gap**2).mean(), "paper": np.linalg.norm(gap)}[form]
+    assert shown.loss(form) == pytest.approx(expected, abs=1e-6)
+
+
+def test_attention_maps_span_their_range_and_a_silent_layer_is_dark():
+    features = np.zeros((2, 3, 4, 4))
+    features[1, :, 2, 3] = [-2.0, 1.0, 0.5]
+    shown = AttentionFigure({"a": features}, {"a": features}, IMAGES, ["one", "two"])
+    packed = shown.state["maps"][0][0]
+    maps = np.frombuffer(base64.b64decode(packed["bytes"]), dtype=np.uint8).reshape(packed["shape"])
+    assert (maps[:, 0] == 0).all()
+    assert (maps[:, 1] == 255 * (features[1, 0] != 0)).all()
+
+
 def test_relation_losses_are_rkds():
     rng = np.random.default_rng(0)
     features = torch.tensor(rng.normal(size=(12, 7)))
@@ -204,11 +229,34 @@ def bias_figure(logits=LOGITS, labels=(0, 1), held_out_class=1):
     return BiasFigure(logits, labels, held_out_class, "abc")
 
 
+def feature_figure(regressed=(2, 3, 4, 4, 4), steps=(0, 5), **controls):
+    figure = FeatureFigure(
+        np.ones((3, 4, 4, 4)), np.ones(regressed), np.zeros((3, 8, 8), np.uint8), [0, 1, 2], steps
+    )
+    for name, value in controls.items():
+        setattr(figure, name, value)
+    return figure
+
+
+def test_feature_losses_are_the_hint_loss():
+    rng = np.random.default_rng(0)
+    teacher, regressed = rng.normal(size=(3, 4, 5, 5)), rng.normal(size=(2, 3, 4, 5, 5))
+    shown = FeatureFigure(teacher, regressed, np.zeros((3, 8, 8), np.uint8), [0, 1, 2], [0, 5])
+    for moment in (0, 1):
+        expected = losses.hint_loss(torch.tensor(regressed[moment]), torch.tensor(teacher)).item()
+        assert shown.state["losses"][moment] == pytest.approx(expected, abs=1e-5)
+
+
 def relation_figure(maps=None, features=None, labels=(0, 1, 1), moments="ab", **controls):
     maps = np.random.default_rng(0).normal(size=(2, 3, 2)) if maps is None else maps
     features = np.eye(3) if features is None else features
     images = np.zeros((len(features), 8, 8), np.uint8)
     return RelationFigure(maps, features, images, labels, moments, "abcdef", **controls)
+
+
+def attention_figure(student=(2, 3, 4, 4), teacher=(2, 5, 4, 4), labels=(0, 1), name="a", **controls):
+    features = {"a": np.ones(student)}, {name: np.ones(teacher)}
+    return AttentionFigure(*features, IMAGES, labels, **controls)
 
 
 def kl_figure(student=(1.0, 2.0, 3.0), teacher=(3.0, 2.0, 1.0), label=0, **controls):
@@ -248,6 +296,26 @@ FAULTS = {
         "images of the held-out class c and of others",
     ),
     "all held out": (lambda: bias_figure(labels=[1, 1]), "but 2 of 2 are of it"),
+    "layers of other names": (lambda: attention_figure(name="b"), "there are a of the student and b of"),
+    "maps of other sizes": (
+        lambda: attention_figure(teacher=(2, 5, 2, 2)),
+        r"a has maps of \(4, 4\) in the student and \(2, 2\) in the teacher",
+    ),
+    "maps of fewer images": (
+        lambda: attention_figure(teacher=(1, 5, 4, 4)),
+        "a of the teacher must hold 2 images, but holds 1",
+    ),
+    "too many to choose from": (lambda: attention_figure(labels=[0] * 9), "shows 1 to 8 images, .* 9 labels"),
+    "pooled maps": (lambda: attention_figure(student=(2, 3)), r"must have the shape \(K, C, H, W\)"),
+    "an exponent between": (lambda: attention_figure(p=2.2), "p must be one of .*, but is 2.2"),
+    "a layer too deep": (lambda: attention_figure(layer=1), "layer must be from 0 to 0, but is 1"),
+    "regressed maps of other channels": (
+        lambda: feature_figure(regressed=(2, 3, 5, 4, 4)),
+        r"regressed must have the shape \(M, K, C, H, W\) for 2 steps and teacher's \(3, 4, 4, 4\)",
+    ),
+    "steps and moments that differ": (lambda: feature_figure(steps=[0, 1, 2]), "for 3 steps"),
+    "one moment": (lambda: feature_figure(regressed=(1, 3, 4, 4, 4), steps=[0]), "2 to 12 moments"),
+    "a channel too far": (lambda: feature_figure(channel=4), "channel must be from 0 to 3, but is 4"),
     "three numbers an image": (
         lambda: relation_figure(maps=np.zeros((2, 3, 3))),
         "two numbers an image, but have 3",
@@ -293,7 +361,7 @@ def test_a_figure_without_a_picture_is_not_a_figure():
 
 
 def test_modules_stand_alone():
-    for name in ("bias", "kl_loss", "relation", "soft_label", "temperature"):
+    for name in ("attention", "bias", "feature", "kl_loss", "relation", "soft_label", "temperature"):
         assert "import " not in re.sub(r"//.*|/\*.*?\*/", "", live.module(name), flags=re.DOTALL)
 
 

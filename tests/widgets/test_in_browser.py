@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import numpy as np
@@ -15,6 +16,8 @@ SLIDERS = {
     "temperature": "temperature",
     "kl loss": "temperature",
     "bias": "bias added to the logit of class 3",
+    "attention": "exponent p",
+    "feature": "step of the regressor's training",
     "relation": "image",
 }
 NAMES = tuple(SLIDERS)
@@ -158,6 +161,39 @@ def test_bias_figure_agrees_with_python(open_html, html_of, figure, bias):
     assert float(numbers(page, "best-bias")) == pytest.approx(shown._best())
 
 
+@pytest.mark.parametrize("p", [1, 2, 8])
+def test_attention_figure_agrees_with_python(open_html, html_of, figure, p):
+    shown = figure("attention")
+    page = open_html(html_of("attention"))
+    slide(page, "exponent p", p)
+    page.get_by_role("radio", name="image 4, labelled 3").check()
+    page.get_by_role("radio", name="layer layer2").check()
+    shown.p, shown.example, shown.layer = p, 3, 1
+    for form in ("code", "paper"):
+        assert numbers(page, form) == shown.loss(form)
+
+
+def test_attention_maps_are_drawn_as_they_are(open_html, html_of, figure):
+    page = open_html(html_of("attention"))
+    drawn = page.evaluate(
+        """async () => {
+          const image = new Image();
+          image.src = document.querySelectorAll(".kd-panel image")[1].getAttribute("href");
+          await image.decode();
+          const canvas = document.createElement("canvas");
+          [canvas.width, canvas.height] = [8, 8];
+          canvas.getContext("2d").drawImage(image, 0, 0);
+          return [...canvas.getContext("2d").getImageData(0, 0, 8, 8).data];
+        }"""
+    )
+    state = figure("attention").state
+    packed = state["maps"][0][1]
+    heat = np.frombuffer(base64.b64decode(packed["bytes"]), np.uint8).reshape(packed["shape"])[2, 0] / 255
+    ink = np.frombuffer(base64.b64decode(state["images"]["bytes"]), np.uint8).reshape(8, 8, 8)[0]
+    red = (1 - 0.85 * heat) * ink + 0.85 * heat * 255
+    np.testing.assert_allclose(np.array(drawn).reshape(8, 8, 4)[..., 0], red, atol=1)
+
+
 @pytest.mark.parametrize("turn", [-180, 0, 45])
 def test_relation_figure_agrees_with_python_however_it_is_turned(open_html, html_of, figure, turn):
     shown = figure("relation")
@@ -188,7 +224,7 @@ def test_neighbours_are_the_nearest(open_html, html_of, figure):
     assert f"are {nearest} for the teacher" in page.locator(".kd-readout").inner_text()
 
 
-@pytest.mark.parametrize("name", ["temperature", "kl loss", "bias"])
+@pytest.mark.parametrize("name", ["temperature", "kl loss", "bias", "attention"])
 def test_the_curve_can_be_dragged(open_html, html_of, name):
     page = open_html(html_of(name))
     before = page.locator(".kd-readout").inner_text()
