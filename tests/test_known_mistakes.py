@@ -1,8 +1,8 @@
 """What well-known distillation code gets wrong, one test a mistake, in the order of the design's list.
 
 Each would fail with the mistake. The rooms' own tests go further; two are theirs alone: 11, classes that
-torchvision and a folder count differently, in tests/data/test_named.py, and 14, weights that do not fit and are
-dropped, in tests/training/test_checkpoints.py.
+torchvision and a folder count differently, in tests/data/test_named.py, and 14, weights that do not fit and
+are dropped, in tests/training/test_checkpoints.py.
 """
 
 from dataclasses import replace

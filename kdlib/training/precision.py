@@ -9,8 +9,8 @@ from kdlib.models import count_parameters
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
-# ResNet-20 has 270,000. Below this, casting costs about what the faster arithmetic saves, and the small networks
-# of the course's first chapters give the same numbers on every processor.
+# ResNet-20 has 270,000. Below this, casting costs about what the faster arithmetic saves, and the small
+# networks of the course's first chapters give the same numbers on every processor.
 _WORTH_CASTING = 250_000
 
 
