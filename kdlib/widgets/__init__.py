@@ -5,6 +5,7 @@ from kdlib.widgets.bias import BiasFigure
 from kdlib.widgets.feature import FeatureFigure
 from kdlib.widgets.kl_loss import KLLossFigure
 from kdlib.widgets.live import LiveFigure
+from kdlib.widgets.parts import PartsFigure
 from kdlib.widgets.relation import RelationFigure
 from kdlib.widgets.soft_label import SoftLabelFigure
 from kdlib.widgets.temperature import TemperatureFigure
@@ -15,6 +16,7 @@ __all__ = [
     "FeatureFigure",
     "KLLossFigure",
     "LiveFigure",
+    "PartsFigure",
     "RelationFigure",
     "SoftLabelFigure",
     "TemperatureFigure",

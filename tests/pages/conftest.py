@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 FOLDER = Path(os.environ.get("KDLIB_PAGES", Path(__file__).parents[2] / "_build" / "html"))
 LIVE_FIGURES_SETTLED = """() => [...document.querySelectorAll(".kdlib-live")]
     .every((figure) => ["ready", "failed"].includes(figure.dataset.live))"""
+# A button that is still changing to its theme's colour has neither theme's contrast.
+AT_REST = """() => document.fonts.ready
+    .then(() => new Promise(requestAnimationFrame))
+    .then(() => Promise.allSettled(document.getAnimations().map((animation) => animation.finished)))"""
 
 Theme = Literal["light", "dark"]
 DESKTOP, PHONE = 1280, 360
@@ -90,7 +94,7 @@ def visit(browser: Browser, html: Path) -> Iterator[Callable[..., Visit]]:
         page.goto(f"{(html / file).as_uri()}.html{f'?{query}' if query else ''}", wait_until="load")
         if scripts:
             page.wait_for_function(LIVE_FIGURES_SETTLED, timeout=10_000)
-            page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
+            page.evaluate(AT_REST)
         return visited
 
     yield open_page

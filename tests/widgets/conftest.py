@@ -18,6 +18,7 @@ from kdlib.widgets import (
     FeatureFigure,
     KLLossFigure,
     LiveFigure,
+    PartsFigure,
     RelationFigure,
     SoftLabelFigure,
     TemperatureFigure,
@@ -65,6 +66,9 @@ def figure() -> Callable[[str], LiveFigure]:
                 for c in (3, 5)
             )
             return AttentionFigure(student, teacher, images[:8], labels[:8])
+        if name == "parts":
+            student = logits / 2 + rng.normal(size=(10, 10))
+            return PartsFigure(student, logits, images, labels, CLASSES)
         if name == "relation":
             maps = rng.normal(size=(4, 10, 2)).cumsum(axis=0)
             moments = ["epoch 0", "epoch 2", "epoch 4", "epoch 6"]

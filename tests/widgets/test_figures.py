@@ -20,6 +20,7 @@ from kdlib.widgets import (
     FeatureFigure,
     KLLossFigure,
     LiveFigure,
+    PartsFigure,
     RelationFigure,
     SoftLabelFigure,
     TemperatureFigure,
@@ -27,7 +28,7 @@ from kdlib.widgets import (
 )
 from kdlib.widgets.relation import COLOURS
 
-NAMES = ("soft label", "temperature", "kl loss", "bias", "attention", "feature", "relation")
+NAMES = ("soft label", "temperature", "kl loss", "bias", "attention", "feature", "parts", "relation")
 IMAGES = np.zeros((2, 8, 8), dtype=np.uint8)
 LOGITS = np.array([[3.0, 1.0, -2.0], [0.0, 2.0, 1.0]])
 NAN = np.array([[3.0, np.nan, -2.0], [0.0, 2.0, 1.0]])
@@ -247,6 +248,30 @@ def test_feature_losses_are_the_hint_loss():
         assert shown.state["losses"][moment] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize(("temperature", "surer"), [(1, 0), (4, 0), (4, 12), (10, -8)])
+def test_the_parts_add_up_to_soft_targets(figure, temperature, surer):
+    shown = figure("parts")
+    shown.example, shown.temperature, shown.surer = 3, temperature, surer
+    student = torch.tensor(shown.state["student"][3:4], dtype=torch.float64, requires_grad=True)
+    teacher = torch.tensor(shown.state["teacher"][3:4], dtype=torch.float64)
+    teacher[0, 3] += surer
+    label = torch.tensor([3])
+    for name, (alpha, beta) in {"label": (1, 0), "others": (0, shown.others_weight())}.items():
+        part = losses.dkd_loss(student, teacher, label, alpha, beta, temperature)
+        (expected,) = torch.autograd.grad(part, student)
+        np.testing.assert_allclose(shown.gradients()[name], expected[0], atol=1e-9)
+    (expected,) = torch.autograd.grad(losses.soft_target_loss(student, teacher, temperature), student)
+    np.testing.assert_allclose(shown.gradients()["total"], expected[0], atol=1e-9)
+
+
+def test_a_surer_teacher_says_the_same_of_the_other_classes(figure):
+    shown = figure("parts")
+    before, weight = shown.others()["t"], shown.others_weight()
+    shown.surer = 15
+    np.testing.assert_array_equal(shown.others()["t"], before)
+    assert shown.others_weight() < 0.1 * weight
+
+
 def relation_figure(maps=None, features=None, labels=(0, 1, 1), moments="ab", **controls):
     maps = np.random.default_rng(0).normal(size=(2, 3, 2)) if maps is None else maps
     features = np.eye(3) if features is None else features
@@ -257,6 +282,13 @@ def relation_figure(maps=None, features=None, labels=(0, 1, 1), moments="ab", **
 def attention_figure(student=(2, 3, 4, 4), teacher=(2, 5, 4, 4), labels=(0, 1), name="a", **controls):
     features = {"a": np.ones(student)}, {name: np.ones(teacher)}
     return AttentionFigure(*features, IMAGES, labels, **controls)
+
+
+def parts_figure(student=((1.0, 2.0, 3.0),), teacher=((3.0, 2.0, 1.0),), **controls):
+    figure = PartsFigure(student, teacher, IMAGES[:1], [0], "abc"[: len(teacher[0])])
+    for name, value in controls.items():
+        setattr(figure, name, value)
+    return figure
 
 
 def kl_figure(student=(1.0, 2.0, 3.0), teacher=(3.0, 2.0, 1.0), label=0, **controls):
@@ -316,6 +348,12 @@ FAULTS = {
     "steps and moments that differ": (lambda: feature_figure(steps=[0, 1, 2]), "for 3 steps"),
     "one moment": (lambda: feature_figure(regressed=(1, 3, 4, 4, 4), steps=[0]), "2 to 12 moments"),
     "a channel too far": (lambda: feature_figure(channel=4), "channel must be from 0 to 3, but is 4"),
+    "two classes have one other": (
+        lambda: parts_figure([[1.0, 2.0]], [[2.0, 1.0]]),
+        r"one shape \(K, C\) with 3 classes or more, but have \(1, 2\) and \(1, 2\)",
+    ),
+    "a student of fewer images": (lambda: parts_figure(teacher=np.eye(3)), "one shape .* and .3, 3."),
+    "too sure": (lambda: parts_figure(surer=21), "surer must be from -10 to 20, but is 21"),
     "three numbers an image": (
         lambda: relation_figure(maps=np.zeros((2, 3, 3))),
         "two numbers an image, but have 3",
@@ -361,7 +399,7 @@ def test_a_figure_without_a_picture_is_not_a_figure():
 
 
 def test_modules_stand_alone():
-    for name in ("attention", "bias", "feature", "kl_loss", "relation", "soft_label", "temperature"):
+    for name in ("attention", "bias", "feature", "kl_loss", "parts", "relation", "soft_label", "temperature"):
         assert "import " not in re.sub(r"//.*|/\*.*?\*/", "", live.module(name), flags=re.DOTALL)
 
 

@@ -18,6 +18,7 @@ SLIDERS = {
     "bias": "bias added to the logit of class 3",
     "attention": "exponent p",
     "feature": "step of the regressor's training",
+    "parts": "temperature",
     "relation": "image",
 }
 NAMES = tuple(SLIDERS)
@@ -151,6 +152,19 @@ def test_kl_figure_agrees_with_torch(open_html, html_of, figure, temperature, we
     np.testing.assert_allclose(numbers(page, "gradient-total"), student.grad, atol=1e-10)
 
 
+@pytest.mark.parametrize(("temperature", "surer"), [(1, 0), (4, 7.5), (10, -5)])
+def test_parts_figure_agrees_with_python(open_html, html_of, figure, temperature, surer):
+    shown = figure("parts")
+    shown.temperature, shown.surer = temperature, surer
+    page = open_html(html_of("parts"))
+    slide(page, "temperature", temperature)
+    slide(page, "added to the teacher’s logit of the label", surer)
+    np.testing.assert_allclose(numbers(page, "weight"), shown.others_weight(), atol=1e-12)
+    np.testing.assert_allclose(numbers(page, "others-teacher"), shown.others()["t"], atol=1e-12)
+    for name, gradient in shown.gradients().items():
+        np.testing.assert_allclose(numbers(page, f"gradient-{name}"), gradient, atol=1e-12)
+
+
 @pytest.mark.parametrize("bias", [0, 2.5, 5, 9])
 def test_bias_figure_agrees_with_python(open_html, html_of, figure, bias):
     shown = figure("bias")
@@ -224,7 +238,7 @@ def test_neighbours_are_the_nearest(open_html, html_of, figure):
     assert f"are {nearest} for the teacher" in page.locator(".kd-readout").inner_text()
 
 
-@pytest.mark.parametrize("name", ["temperature", "kl loss", "bias", "attention"])
+@pytest.mark.parametrize("name", ["temperature", "kl loss", "bias", "attention", "parts"])
 def test_the_curve_can_be_dragged(open_html, html_of, name):
     page = open_html(html_of(name))
     before = page.locator(".kd-readout").inner_text()
