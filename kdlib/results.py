@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-FORMAT = 1
+FORMAT = 2
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -37,6 +37,7 @@ class RunRecord:
         seconds: wall time of the training.
         label: what the run is called in a table, such as "taught".
         profile: "quick", "short" or "full".
+        recipe: what was run, with its name and digest; None where no recipe was.
     """
 
     seed: int
@@ -49,6 +50,7 @@ class RunRecord:
     seconds: float
     label: str = ""
     profile: str = "quick"
+    recipe: dict[str, Any] | None = None
     format: int = field(default=FORMAT)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -79,7 +81,8 @@ class RunRecord:
         if written > FORMAT:
             raise ValueError(f"{path} has format {written}, newer than this kdlib's {FORMAT}; update kdlib.")
         try:
-            return cls(**fields)
+            # Format 1 had no recipe, and was otherwise the same.
+            return cls(**(fields | {"format": FORMAT}))
         except TypeError as error:
             raise ValueError(f"{path} is not a run record ({error}); remove it.") from error
 

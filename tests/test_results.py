@@ -70,7 +70,7 @@ def test_files_that_are_no_records(tmp_path, text):
 
 def test_records_of_a_newer_version(tmp_path):
     path = replace(record(), format=99).save(tmp_path / "run.json")
-    with pytest.raises(ValueError, match="format 99, newer than this kdlib's 1"):
+    with pytest.raises(ValueError, match="format 99, newer than this kdlib's 2"):
         RunRecord.load(path)
 
 
@@ -132,3 +132,12 @@ def test_table_in_a_page_a_notebook_and_a_terminal():
     assert repr(shown).splitlines()[2] == "taught <4>  50.0 % (1 seed)"
     with pytest.raises(ValueError, match="has 1 cells, and the header 2"):
         results.table(["a", "b"], [["c"]], "")
+
+
+def test_a_record_of_format_1_has_no_recipe(tmp_path):
+    path = record(recipe={"name": "cifar/teacher", "digest": "0123456789ab"}).save(tmp_path / "run.json")
+    fields = json.loads(path.read_text())
+    assert RunRecord.load(path).recipe == {"name": "cifar/teacher", "digest": "0123456789ab"}
+    del fields["recipe"]
+    path.write_text(json.dumps(fields | {"format": 1}))
+    assert RunRecord.load(path) == record()

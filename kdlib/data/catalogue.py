@@ -53,7 +53,7 @@ class Source:
         found = data_root(root) / self.folder
         if not found.is_dir():
             how = (
-                f"python -m kdlib.data get {self.name}"
+                f"kd data get {self.name}"
                 if self.url
                 else "shared/datasets/unpack, which comes with the course's own machines"
             )
@@ -70,13 +70,16 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
         return Path(root).expanduser()
     if named := os.environ.get("KDLIB_DATA"):
         return Path(named).expanduser()
+    return user_cache()
+
+
+def user_cache() -> Path:
+    """``kdlib`` in the user's cache folder, as each system has it."""
     if sys.platform == "win32":
-        cached = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        cached = Path.home() / "Library" / "Caches"
-    else:
-        cached = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return cached / "kdlib"
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "kdlib"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "kdlib"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kdlib"
 
 
 @cache

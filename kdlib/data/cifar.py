@@ -35,7 +35,7 @@ def load_cifar(name: str, root: str | os.PathLike[str] | None = None, division: 
     except RuntimeError as error:
         raise ValueError(
             f"a file of {source.title} in {folder} is missing or damaged; remove the folder and get it "
-            f"again: python -m kdlib.data get {name}"
+            f"again: kd data get {name}"
         ) from error
     augmentation = Augmentation((RandomCrop(padding=4), RandomFlip()))
     train, test = (

@@ -20,7 +20,7 @@ def load_data(name: str, **options: Any) -> ImageData:
 
     - "digits": scikit-learn's handwritten digits, part of its installation.
     - "cifar10", "cifar100", "caltech101", "caltech256", "hymenoptera": below the data root, where
-      ``python -m kdlib.data get NAME`` puts them; nothing is downloaded here.
+      ``kd data get NAME`` puts them; nothing is downloaded here.
     - "cifar10-jpeg": CIFAR-10 encoded again as JPEG files. Its numbers are not CIFAR-10's.
     - "folder:PATH": any folder with one sub-folder of images per class.
 

@@ -142,8 +142,12 @@ def check_layers(
     return list(zip(student, teacher, strict=True))
 
 
+class DivergedError(ValueError):
+    """A network's answers, or the loss, are NaN or infinite."""
+
+
 def check_finite(loss: Tensor, what: str = "logits", **values: Tensor) -> Tensor:
-    """Return `loss`, or raise ValueError naming the first of `values` that made it NaN or infinite.
+    """Return `loss`, or raise DivergedError naming the first of `values` that made it NaN or infinite.
 
     Only on the CPU: reading one value back from a GPU at every step would stall it, and there the training
     loop watches the loss.
@@ -154,7 +158,7 @@ def check_finite(loss: Tensor, what: str = "logits", **values: Tensor) -> Tensor
         broken = ~tensor.isfinite()
         if broken.any():
             row = int(broken.flatten(1).any(dim=1).nonzero()[0])
-            raise ValueError(
+            raise DivergedError(
                 f"{whose} {what} hold {tensor.detach()[broken][0].item()} in row {row}; "
                 "look for too high a learning rate, an overflow in half precision, or a broken checkpoint."
             )

@@ -21,7 +21,7 @@ def save_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]
 ) -> Path:
     """Write tensors with a header of JSON, whole or not at all; an older file of that name is replaced."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -29,8 +29,10 @@ def save_tensors(
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as folder:
         whole = Path(folder) / target.name
-        save_file(plain, whole, metadata={_HEADER: text})
-        with whole.open("rb") as written:
+        # Not by save_file, whose error at a full disk is no OSError.
+        with whole.open("wb") as written:
+            written.write(save(plain, metadata={_HEADER: text}))
+            written.flush()
             os.fsync(written.fileno())
         return whole.replace(target)
 

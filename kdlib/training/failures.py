@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from kdlib.losses.inputs import DivergedError
+
 # A GPU is asked this seldom: to read one number it has to finish everything before.
 _STEPS_BETWEEN_LOOKS = 20
 
@@ -27,7 +29,7 @@ class Watch:
             values: the loss and its terms, by name.
 
         Raises:
-            ValueError: one of them is not finite.
+            DivergedError: one of them is not finite.
         """
         stacked = torch.stack([value.detach() for value in values.values()])
         self._waiting.append((where, list(values), stacked))
@@ -38,14 +40,14 @@ class Watch:
         """Look at all that waits; to be called before anything is kept.
 
         Raises:
-            ValueError: a loss is not finite.
+            DivergedError: a loss is not finite.
         """
         waiting, self._waiting = self._waiting, []
         for where, names, values in waiting:
             found = zip(names, values.tolist(), strict=True)
             broken = [name for name, value in found if not math.isfinite(value)]
             if broken:
-                raise ValueError(
+                raise DivergedError(
                     f"{', '.join(broken)} became NaN or infinite {where}; try a lower learning rate, and "
                     "look at the images and the teacher's logits of this step."
                 )

@@ -2,23 +2,23 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
 
-from kdlib import metrics
 from kdlib.data import Batch, Split
 from kdlib.distiller import Distiller, Objective
 from kdlib.models import count_parameters
 from kdlib.results import RunRecord, environment
 from kdlib.terms import HardLabels
 from kdlib.training.bar import progress_bar
-from kdlib.training.evaluation import evaluate, predict
+from kdlib.training.evaluation import evaluate
 from kdlib.training.failures import Watch, explained, interruptible
 from kdlib.training.fast import fast_path
+from kdlib.training.measures import Measures
 from kdlib.training.optimisers import make_optimizer, make_scheduler
 from kdlib.training.precision import choose_device, choose_precision, make_fabric
 from kdlib.training.run import Run
@@ -44,6 +44,7 @@ def fit(
     device: str = "auto",
     precision: str = "auto",
     checkpoint: str | os.PathLike[str] | None = None,
+    on_epoch: Callable[[Mapping[str, list[float]]], object] | None = None,
     progress: bool = True,
 ) -> RunRecord:
     """Train a network on its labels, or a `Distiller` on its terms; the weights of the last epoch are kept.
@@ -60,7 +61,8 @@ def fit(
             mode.
         train: the images to train on.
         test: images to evaluate on; they decide nothing.
-        test_every: epochs between two entries of "test_accuracy"; None evaluates after the last epoch only.
+        test_every: epochs between two entries of "test_accuracy" and what else `kdlib.training.measures` has;
+            None evaluates after the last epoch only.
         epochs: how often every training image is seen.
         batch_size: images a step; the last batch of an epoch may be smaller.
         learning_rate: of the first step.
@@ -74,14 +76,15 @@ def fit(
         device: "auto" takes the GPU where there is one.
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed"; see `kdlib.training.precision`.
         checkpoint: a file to keep the run in, written about once a minute.
+        on_epoch: called with the record's ``epochs`` so far as the run is taken up and after every epoch.
         progress: whether to show a bar.
 
     Returns:
         The record of the run. ``record.final`` has the metrics on `test` after the last epoch.
 
     Raises:
-        ValueError: an argument is out of range, the loss became NaN or infinite, or the checkpoint is of
-            another run.
+        ValueError: an argument is out of range, or the checkpoint is of another run.
+        DivergedError: the loss became NaN or infinite; a ValueError too. The checkpoint is from before.
         MemoryError: a batch does not fit into memory; the message says which would.
         KeyboardInterrupt: at Ctrl-C, after the step and the checkpoint.
     """
@@ -100,7 +103,7 @@ def fit(
         **_describe(objective),
     }  # fmt: skip
     data = {"source": train.source, "train_images": len(train), "fingerprint": train.fingerprint()}
-    plan = Plan(train, test, test_every, epochs, batch_size, scheduler_step, augment, seed, where)
+    plan = Plan(train, epochs, batch_size, scheduler_step, augment, seed, where)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -111,8 +114,9 @@ def fit(
         ticks = epochs * (plan.steps if scheduler_step == "step" else 1)
         schedule = make_scheduler(scheduler, mover, ticks, scheduler_options)
         run = Run(objective, mover, schedule, {"seed": seed, **settings, **data}, checkpoint)
+        measures = Measures(objective, test, test_every, where)
         run.resume()
-        _train(run, plan, settings["precision"], progress)
+        _train(run, plan, measures, settings["precision"], on_epoch or (lambda _curves: None), progress)
     return RunRecord(
         seed=seed,
         settings=settings,
@@ -131,8 +135,6 @@ class Plan(NamedTuple):
     """What does not change while a run goes on."""
 
     train: Split
-    test: Split | None
-    test_every: int | None
     epochs: int
     batch_size: int
     scheduler_step: str
@@ -153,7 +155,14 @@ class Plan(NamedTuple):
         )  # fmt: skip
 
 
-def _train(run: Run, plan: Plan, precision: str, progress: bool) -> None:
+def _train(
+    run: Run,
+    plan: Plan,
+    measures: Measures,
+    precision: str,
+    on_epoch: Callable[[Mapping[str, list[float]]], object],
+    progress: bool,
+) -> None:
     """Every epoch that is left: the loop itself."""
     total, done = plan.epochs * len(plan.train), run.epoch * len(plan.train) + run.images
     example = next(plan.train.batches(plan.batch_size, device=plan.device)).images
@@ -163,6 +172,7 @@ def _train(run: Run, plan: Plan, precision: str, progress: bool) -> None:
         interruptible() as interrupt,
         progress_bar(total, done, progress) as bar,
     ):
+        on_epoch(run.curves)
         fabric = make_fabric(plan.device, precision)
         module, optimizer = fabric.setup(objective, run.optimizer)
         with explained(lambda size: _try(fabric, module, plan, size), plan.batch_size):
@@ -187,8 +197,12 @@ def _train(run: Run, plan: Plan, precision: str, progress: bool) -> None:
                 if run.schedule is not None and plan.scheduler_step == "epoch":
                     run.schedule.step()
                 watch.settle()
-                values_of_epoch = run.finish_epoch(_measure(run, plan))
-                bar.set_postfix({name: f"{value:.3g}" for name, value in values_of_epoch.items()})
+                values_of_epoch = run.finish_epoch(measures(run.epoch + 1))
+                on_epoch(run.curves)
+                # A line has little room: the terms and the other measurements are in the record. It is shown
+                # when the bar next is, so that a log has a line now and then and not one an epoch.
+                shown = [name for name in ("loss", "test_accuracy") if name in values_of_epoch]
+                bar.set_postfix({name: f"{values_of_epoch[name]:.3g}" for name in shown}, refresh=False)
     run.objective.eval()
     run.keep()
 
@@ -199,15 +213,6 @@ def _try(fabric: Any, module: nn.Module, plan: Plan, size: int) -> None:
     loss, _ = module(images[:size], labels[:size], indices[:size])
     fabric.backward(loss)
     module.zero_grad()
-
-
-def _measure(run: Run, plan: Plan) -> dict[str, float]:
-    """Accuracy on the test images, in the epochs that have one."""
-    is_time = plan.test_every is not None and (run.epoch + 1) % plan.test_every == 0
-    if plan.test is None or not is_time:
-        return {}
-    logits = predict(run.objective.student, plan.test, device=str(plan.device))
-    return {"test_accuracy": metrics.accuracy(logits, plan.test.labels)}
 
 
 def _how_to_go_on(run: Run, plan: Plan) -> str:

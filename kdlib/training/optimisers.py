@@ -33,16 +33,14 @@ def make_optimizer(
     Raises:
         ValueError: there is no such optimiser or option, or a value is out of its range.
     """
-    kind = _named(torch.optim, name, Optimizer, "optimiser")
-    chosen = {**_DEFAULTS.get(name, {}), **(options or {})}
-    known = inspect.signature(kind).parameters
-    _check_options(name, chosen, set(known) - {"params", "lr", "weight_decay"})
-    if "weight_decay" in known:
-        chosen["weight_decay"] = weight_decay
-    elif weight_decay:
-        raise ValueError(f"{name} has no weight decay; give weight_decay=0.")
+    kind, chosen = _plan_optimizer(name, weight_decay, options)
     made: Optimizer = kind(parameters, lr=learning_rate, **chosen)
     return made
+
+
+def check_optimizer(name: str, weight_decay: float, options: Mapping[str, Any] | None = None) -> None:
+    """Raise ValueError where `make_optimizer` would refuse a name, and build nothing."""
+    _plan_optimizer(name, weight_decay, options)
 
 
 def make_scheduler(
@@ -61,9 +59,7 @@ def make_scheduler(
     """
     if name is None:
         return None
-    kind = _named(lr_scheduler, name, LRScheduler, "scheduler")
-    if name == "ReduceLROnPlateau":
-        raise ValueError("ReduceLROnPlateau follows a measurement, and nothing here may follow the test set.")
+    kind = _scheduler(name)
     chosen = {**({"T_max": steps} if name == "CosineAnnealingLR" else {}), **(options or {})}
     _check_options(name, chosen, set(inspect.signature(kind).parameters) - {"optimizer"})
     try:
@@ -71,6 +67,14 @@ def make_scheduler(
     except TypeError as error:
         raise ValueError(f"{name} needs other options than {chosen}: {error}.") from error
     return made
+
+
+def check_scheduler(name: str | None, options: Mapping[str, Any] | None = None) -> None:
+    """Raise ValueError where `make_scheduler` would refuse a name, and build nothing."""
+    if name is not None:
+        _check_options(
+            name, options or {}, set(inspect.signature(_scheduler(name)).parameters) - {"optimizer"}
+        )
 
 
 def scheduler_state(schedule: LRScheduler) -> dict[str, Any]:
@@ -81,6 +85,28 @@ def scheduler_state(schedule: LRScheduler) -> dict[str, Any]:
         if isinstance(value, int | float)
         or (isinstance(value, list) and all(isinstance(item, int | float) for item in value))
     }
+
+
+def _plan_optimizer(
+    name: str, weight_decay: float, options: Mapping[str, Any] | None
+) -> tuple[Any, dict[str, Any]]:
+    """The class, and all its arguments but the learning rate."""
+    kind = _named(torch.optim, name, Optimizer, "optimiser")
+    chosen = {**_DEFAULTS.get(name, {}), **(options or {})}
+    known = inspect.signature(kind).parameters
+    _check_options(name, chosen, set(known) - {"params", "lr", "weight_decay"})
+    if "weight_decay" in known:
+        chosen["weight_decay"] = weight_decay
+    elif weight_decay:
+        raise ValueError(f"{name} has no weight decay; give weight_decay=0.")
+    return kind, chosen
+
+
+def _scheduler(name: str) -> Any:
+    kind = _named(lr_scheduler, name, LRScheduler, "scheduler")
+    if name == "ReduceLROnPlateau":
+        raise ValueError("ReduceLROnPlateau follows a measurement, and nothing here may follow the test set.")
+    return kind
 
 
 def _named(module: Any, name: str, base: type, what: str) -> Any:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kdlib.distiller import Objective
+from kdlib.losses.inputs import DivergedError
 from kdlib.models.controls import generators
 from kdlib.training.checkpoints import (
     check_fits,
@@ -89,9 +90,14 @@ class Run:
         return self.path is not None and time.monotonic() - self._kept > _SECONDS_BETWEEN_CHECKPOINTS
 
     def keep(self) -> None:
-        """Write the checkpoint, if there is to be one."""
+        """Write the checkpoint, if there is to be one.
+
+        Raises:
+            DivergedError: a weight is NaN or infinite; the checkpoint from before stays.
+        """
         if self.path is None:
             return
+        self._check_weights()
         optimizer, groups = flatten_optimizer(self.optimizer)
         tensors = {
             **_prefixed("objective", self.objective.state_dict()),
@@ -132,6 +138,16 @@ class Run:
             restore(states[name])
         self.epoch, self.batch, self.images = header["epoch"], header["batch"], header["images"]
         self.curves, self.seconds = header["curves"], header["seconds"]
+
+    def _check_weights(self) -> None:
+        named = dict(self.objective.named_parameters())
+        finite = torch.stack([weight.isfinite().all() for weight in named.values()]).tolist()
+        for name, is_finite in zip(named, finite, strict=True):
+            if not is_finite:
+                raise DivergedError(
+                    f"the weights of {name} became NaN or infinite in epoch {self.epoch + 1}; try a lower "
+                    "learning rate."
+                )
 
     def _check_same(self, other: Mapping[str, Any]) -> None:
         names = [*self.identity, *(name for name in other if name not in self.identity)]

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from kdlib.data import catalogue, download, load_data
-from kdlib.data.__main__ import main
+from kdlib.data.inventory import check_data, inventory
 
 from .conftest import picture
 
@@ -199,16 +199,13 @@ def test_nothing_to_download(tmp_path, name):
         download.download_data(name, tmp_path)
 
 
-def test_commands(hymenoptera, monkeypatch, tmp_path, capsys):
-    assert main(["--root", str(tmp_path), "list"]) == 0
-    assert "hymenoptera    not here" in capsys.readouterr().out
-    assert main(["--root", str(tmp_path), "check", "hymenoptera"]) == 1
-    assert "python -m kdlib.data get hymenoptera" in capsys.readouterr().err
-    assert main(["--root", str(tmp_path), "get", "hymenoptera"]) == 0
-    assert main(["--root", str(tmp_path), "check", "hymenoptera"]) == 1
-    assert "has 32 images in 2 classes, and should have 397 in 2" in capsys.readouterr().err
+def test_what_is_here_and_whether_it_is_whole(server, hymenoptera, monkeypatch, tmp_path):
+    assert any("hymenoptera    not here" in line for line in inventory(tmp_path))
+    with pytest.raises(FileNotFoundError, match="kd data get hymenoptera"):
+        check_data("hymenoptera", tmp_path)
+    get(tmp_path)
+    assert any("hymenoptera    here" in line for line in inventory(tmp_path))
+    with pytest.raises(ValueError, match="has 32 images in 2 classes, and should have 397 in 2"):
+        check_data("hymenoptera", tmp_path)
     monkeypatch.setitem(catalogue.sources(), "hymenoptera", replace(hymenoptera, images=32))
-    assert main(["--root", str(tmp_path), "check", "hymenoptera"]) == 0
-    with pytest.raises(SystemExit) as wrong:
-        main(["get", "nothing"])
-    assert wrong.value.code == 2
+    assert "32 images in 2 classes, as it should be" in check_data("hymenoptera", tmp_path)

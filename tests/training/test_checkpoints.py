@@ -189,7 +189,7 @@ def test_nothing_half_written_is_left(few, tmp_path, monkeypatch):
     def full(*_arguments, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save", full)
     with pytest.raises(OSError, match="No space left"):
         save_tensors(path, {"a": torch.zeros(3)}, {})
     assert path.read_bytes() == before

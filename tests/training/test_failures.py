@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from kdlib import HardLabels, create_model, fit, load_data
+from kdlib import Distiller, HardLabels, create_model, fit, load_data
 from kdlib.distiller import Objective
+from kdlib.training import DivergedError
 from kdlib.training.failures import Watch, largest_that_fits
+from kdlib.training.run import Run
 
 OPTIONS = {"progress": False, "device": "cpu", "batch_size": 16, "epochs": 2}
 
@@ -136,3 +138,17 @@ def test_evaluated_only_at_the_end(few):
 def test_hard_labels_alone_are_what_a_plain_network_gets(few):
     record = fit(create_model("convnet", 10, in_channels=1), few, **OPTIONS)
     assert record.settings["terms"] == [repr(HardLabels())]
+
+
+def test_weights_that_are_no_numbers_are_not_kept(few, tmp_path):
+    """A loss may be finite, and the step after it may not be: the checkpoint from before stays."""
+    model = create_model("convnet", 10, in_channels=1, width=2, seed=0)
+    path = tmp_path / "run"
+    run = Run(Distiller(model, None, [HardLabels()]), torch.optim.SGD(model.parameters()), None, {}, path)
+    run.keep()
+    before = path.read_bytes()
+    with torch.no_grad():
+        model.classifier.bias[3] = torch.inf
+    with pytest.raises(DivergedError, match=r"student\.classifier\.bias became NaN or infinite in epoch 1"):
+        run.keep()
+    assert path.read_bytes() == before

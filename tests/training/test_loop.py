@@ -37,7 +37,8 @@ def test_record_has_every_epoch_and_what_was_run(data):
     train = data.train.balanced(50)
     distiller = Distiller(student, teacher, [HardLabels(0.1), SoftTargets(0.9)])
     record = quick(distiller, train, test=data.test, seed=7, batch_size=20)
-    assert set(record.epochs) == {"loss", "hard labels", "soft targets", "test_accuracy"}
+    measured = {"test_accuracy", "test_loss", "test_logit_difference"}
+    assert set(record.epochs) == {"loss", "hard labels", "soft targets"} | measured
     assert {len(values) for values in record.epochs.values()} == {3}
     hard, soft, total = (record.epochs[name][0] for name in ("hard labels", "soft targets", "loss"))
     assert total == pytest.approx(0.1 * hard + 0.9 * soft, rel=1e-5)

@@ -1,0 +1,6 @@
+"""Runs: a recipe and a seed, trained once and kept."""
+
+from kdlib.runs.runner import finished, perform
+from kdlib.runs.store import Store
+
+__all__ = ["Store", "finished", "perform"]

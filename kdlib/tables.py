@@ -1,0 +1,449 @@
+"""Published numbers beside ours: for every cell of a published table, what our recorded runs say."""
+
+import csv
+import html
+import io
+import math
+import re
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+from kdlib.published import Cell, Published, published
+from kdlib.results import (
+    PairedDifference,
+    RunRecord,
+    Summary,
+    Table,
+    paired_difference,
+    results_folder,
+    table,
+)
+
+NOT_RUN = "not run yet"
+HEADINGS = {"full": "ours", "short": "ours, short", "quick": "digits, quick"}
+_CAVEATS = {
+    "short": "Short: fewer epochs, smaller pictures or other images; no reproduction.",
+    "quick": "Quick: seconds on handwritten digits; no reproduction.",
+}
+# Runs with seeds from here on are teachers of others, and count only where their recipe names the seed.
+TEACHER_SEEDS = 100
+_SELECTED = {"best": "best on test", "mean": "over all epochs", "unstated": "epoch not stated"}
+# For each metric that runs of ours have too, what their records call it epoch by epoch.
+_CURVES = {
+    "accuracy": "test_accuracy",
+    "loss": "test_loss",
+    "logit difference": "test_logit_difference",
+}
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What the runs of one recipe say in the place of one published number.
+
+    Attributes:
+        last: after the last epoch, over seeds; None where the runs did not measure it.
+        selected: by the rule that chose the published number, where that is another one. For "best" over
+            seeds; for "mean" over all epochs of all seeds.
+        difference: to the recipe that the published number is measured against, after the last epoch, seed by
+            seed; None with fewer than two seeds in common.
+        files: the records, as paths below ``data/results``; empty for runs that were not kept.
+    """
+
+    last: Summary | None
+    selected: Summary | None
+    difference: PairedDifference | None
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A published number, and ours for each profile in which its recipe was run."""
+
+    label: str
+    cell: Cell
+    ours: Mapping[str, Ours]
+
+    def printed(self) -> list[str]:
+        """The published number in the form that ours have, and how it was chosen if not as the last epoch."""
+        cell = self.cell
+        assert cell.value is not None
+        scale, digits = _form(cell.metric)
+        digits = min(max(_decimals(cell, scale), digits), digits + 1)
+        spread = f" ± {cell.sd * scale:.{digits}f}" if cell.sd is not None else ""
+        runs = f" ({cell.n})" if cell.n is not None and cell.n > 1 else ""
+        chosen = [_SELECTED[cell.selection]] if cell.selection in _SELECTED else []
+        return [f"{cell.value * scale:.{digits}f}{spread}{runs}", *chosen]
+
+    def figures(self, profile: str) -> list[str]:
+        """Ours of a profile as text: the last epoch, the figure by the published rule, the difference."""
+        if not self.cell.recipe:
+            return ["no recipe"]
+        if profile not in self.ours:
+            return [NOT_RUN]
+        ours, metric = self.ours[profile], self.cell.metric
+        if ours.last is None:
+            return ["not measured"]
+        figures = [_figure(ours.last, metric)]
+        if ours.selected is not None:
+            figures.append(f"{_SELECTED[self.cell.selection]} {_figure(ours.selected, metric, runs=False)}")
+        if ours.difference is not None:
+            figures.append(_difference(ours.difference, metric))
+        return figures
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published table beside our runs; a notebook shows it as a table, with the records below.
+
+    Attributes:
+        published: the table.
+        lines: one for each number that is compared.
+        profiles: that have a column: "full", and the others where something was run.
+        outdated: records that were left out because their recipe has changed since.
+    """
+
+    published: Published
+    lines: tuple[Line, ...]
+    profiles: tuple[str, ...]
+    outdated: int = 0
+
+    @property
+    def caption(self) -> str:
+        """What is shown, where the published numbers are from, and how to read ours."""
+        if not self.lines:
+            return f"{self.published.title}: settings and sizes, and no result to compare."
+        ours = "Ours: the last epoch, mean ± standard deviation (seeds)"
+        if any(line.cell.metric == "accuracy" for line in self.lines):
+            ours += "; accuracy in per cent"
+        if any(found.difference for line in self.lines for found in line.ours.values()):
+            ours += "; Δ to the run it is measured against, with a 95 % interval over the same seeds"
+        sentences = [f"{self.published.title}.", f"Published: {self.published.source}."]
+        sentences += [self.published.selection, f"{ours}."]
+        sentences += [_CAVEATS[profile] for profile in self.profiles if profile in _CAVEATS]
+        if self.outdated:
+            sentences.append(f"Left out, as their recipe has changed since: {self.outdated} of our records.")
+        return " ".join(sentences)
+
+    def table(self, columns: Sequence[str] | None = None) -> Table:
+        """The comparison as text.
+
+        Args:
+            columns: profiles to show beside the published numbers; None shows `profiles`.
+
+        Raises:
+            ValueError: there is no such profile.
+        """
+        shown = self._shown(columns)
+        rows = []
+        for line in self.lines:
+            ours = ["; ".join(line.figures(profile)) for profile in shown]
+            rows.append([line.label, "; ".join(line.printed()), *ours])
+        return table(["run", "published", *(HEADINGS[p] for p in shown)], rows, self.caption)
+
+    def to_markdown(self, columns: Sequence[str] | None = None) -> str:
+        """A table for a Markdown page."""
+        text = self.table(columns)
+        rows = [[cell.replace("|", r"\|") for cell in row] for row in text.rows]
+        return table(text.header, rows, text.caption)._repr_markdown_()
+
+    def to_csv(self) -> str:
+        """All numbers, unrounded: a line for each published number and profile."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(_CSV_HEADER)
+        for line in self.lines:
+            for profile in self.profiles:
+                writer.writerow(_csv_line(line, profile))
+        return out.getvalue()
+
+    def to_latex(self, columns: Sequence[str] | None = None) -> str:
+        """A table for LaTeX, with the rules of the package booktabs."""
+        text = self.table(columns)
+        header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (text.header, *text.rows))
+        return "\n".join(
+            [r"\begin{table}", rf"\caption{{{_latex(text.caption)}}}",
+             rf"\begin{{tabular}}{{{'l' * len(text.header)}}}", r"\toprule", header, r"\midrule", *rows,
+             r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return repr(self.table())
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+    def _repr_html_(self) -> str:
+        head = "".join(
+            f'<th scope="col">{text}</th>'
+            for text in ("run", "published", *(HEADINGS[profile] for profile in self.profiles))
+        )
+        body = "".join(f"<tr>{self._html_line(line)}</tr>" for line in self.lines)
+        return (
+            f'<table class="kdlib-table kdlib-comparison"><caption>{html.escape(self.caption)}</caption>'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{self._html_records()}"
+        )
+
+    def _html_line(self, line: Line) -> str:
+        cells = [f'<th scope="row">{html.escape(line.label)}</th>']
+        cells.append(_html_cell(line.printed(), f"printed: {line.cell.printed}"))
+        for profile in self.profiles:
+            ours = line.ours.get(profile)
+            cells.append(_html_cell(line.figures(profile), _whence(ours) if ours and ours.files else ""))
+        return "".join(cells)
+
+    def _html_records(self) -> str:
+        """Notes, recipes and records by file name, folded: a reader wants to know that they are there."""
+        items = []
+        for line in self.lines:
+            files = [file for ours in line.ours.values() for file in ours.files]
+            named = [f"<code>{html.escape(name)}</code>" for name in [line.cell.recipe, *files] if name]
+            if told := [html.escape(line.cell.note)] * bool(line.cell.note) + named:
+                items.append(f"<li>{html.escape(line.label)}: {', '.join(told)}</li>")
+        if not items:
+            return ""
+        return (
+            "<details><summary>Notes, recipes, and the records in data/results</summary>"
+            f"<ul>{''.join(items)}</ul></details>"
+        )
+
+    def _shown(self, columns: Sequence[str] | None) -> Sequence[str]:
+        for profile in columns or ():
+            if profile not in HEADINGS:
+                raise ValueError(f"there is no profile {profile!r}; use {', '.join(HEADINGS)}.")
+        return self.profiles if columns is None else columns
+
+
+def comparison(
+    name: str,
+    *,
+    rows: str = "*",
+    columns: str = "*",
+    live: Iterable[RunRecord] = (),
+) -> Comparison:
+    """A published table beside our records of the recipes that reproduce it.
+
+    A record counts where its recipe is the one of today, to the digest: numbers of a recipe that has changed
+    are left out and counted.
+
+    Args:
+        name: of the published table, such as "001-methods".
+        rows, columns: shell patterns of those to show.
+        live: records from elsewhere than ``data/results``, such as the quick ones of a notebook's own runs.
+
+    Raises:
+        ValueError: there is no such table, or no number in it fits the patterns.
+        FileNotFoundError: the folder of the published tables is not there.
+    """
+    source = published(name)
+    cells = [
+        cell
+        for cell in source.cells
+        if cell.metric in _CURVES and fnmatchcase(cell.row, rows) and fnmatchcase(cell.column, columns)
+    ]
+    if not cells and (rows, columns) != ("*", "*"):
+        raise ValueError(
+            f"{name} has no result in rows {rows!r} and columns {columns!r}; its rows are {source.rows}, "
+            f"its columns {source.columns}."
+        )
+    shelf = _Shelf(live)
+    labels = _labels(cells)
+    lines = tuple(
+        Line(label, cell, _ours(cell, source, shelf)) for label, cell in zip(labels, cells, strict=True)
+    )
+    found = {profile for line in lines for profile in line.ours}
+    profiles = tuple(profile for profile in HEADINGS if profile in found | {"full"})
+    return Comparison(source, lines, profiles, shelf.outdated)
+
+
+class _Shelf:
+    """Records by recipe and profile, as they are asked for."""
+
+    def __init__(self, live: Iterable[RunRecord]) -> None:
+        self._live = list(live)
+        self._kept: dict[tuple[str, str], list[tuple[RunRecord, str]]] = {}
+        self._outdated: set[str] = set()
+
+    @property
+    def outdated(self) -> int:
+        return len(self._outdated)
+
+    def runs(self, recipe: str, profile: str) -> dict[int, tuple[RunRecord, str]]:
+        """By seed, each with its file; only those whose recipe is today's."""
+        family = recipe.split("/")[0]
+        found = self._of_family(family, profile) + [(run, "") for run in self._live if run.profile == profile]
+        if not found:
+            return {}
+        digest, seeds = _today(recipe, profile)
+        runs = {}
+        for run, file in found:
+            made_by: dict[str, Any] = run.recipe or {}
+            if run.seed >= TEACHER_SEEDS and run.seed not in seeds:
+                continue
+            if made_by.get("digest") == digest:
+                runs[run.seed] = (run, file)
+            elif made_by.get("name") == recipe:
+                self._outdated.add(file or f"{recipe}@{run.seed}")
+        return dict(sorted(runs.items()))
+
+    def _of_family(self, family: str, profile: str) -> list[tuple[RunRecord, str]]:
+        if (family, profile) not in self._kept:
+            paths = sorted((results_folder() / family / profile).glob("[!.]*.json"))
+            self._kept[family, profile] = [
+                (RunRecord.load(path), path.relative_to(results_folder()).as_posix()) for path in paths
+            ]
+        return self._kept[family, profile]
+
+
+@cache
+def _today(recipe: str, profile: str) -> tuple[str, tuple[int, ...]]:
+    """The digest of a recipe as it is now, and the seeds that it asks for."""
+    # Imported here: a page that shows published numbers alone needs no recipes.
+    from kdlib.recipes import find_recipes
+
+    (found,) = find_recipes(recipe, profile=profile)
+    return found.digest, found.seeds
+
+
+def _ours(cell: Cell, source: Published, shelf: _Shelf) -> dict[str, Ours]:
+    """For each profile with runs of the cell's recipe, what they say."""
+    if not cell.recipe:
+        return {}
+    against = source.cell(cell.against, cell.column).recipe if cell.against else ""
+    found = {}
+    for profile in HEADINGS:
+        if runs := shelf.runs(cell.recipe, profile):
+            baseline = shelf.runs(against, profile) if against else {}
+            found[profile] = _figures(cell, runs, baseline)
+    return found
+
+
+def _figures(
+    cell: Cell, runs: Mapping[int, tuple[RunRecord, str]], baseline: Mapping[int, tuple[RunRecord, str]]
+) -> Ours:
+    last = _last(cell.metric, runs)
+    compared = _last(cell.metric, baseline)
+    shared = [seed for seed in last if seed in compared]
+    return Ours(
+        last=Summary.of(list(last.values())) if last else None,
+        selected=_selected(cell, runs),
+        difference=paired_difference([last[s] for s in shared], [compared[s] for s in shared])
+        if len(shared) > 1
+        else None,
+        files=tuple(file for _, file in runs.values() if file),
+    )
+
+
+def _last(metric: str, runs: Mapping[int, tuple[RunRecord, str]]) -> dict[int, float]:
+    """After the last epoch, by seed, of the runs that measured it."""
+    curve, values = _CURVES[metric], {}
+    for seed, (run, _file) in runs.items():
+        if metric == "accuracy" and "accuracy" in run.final:
+            values[seed] = run.final["accuracy"]
+        elif run.epochs.get(curve):
+            values[seed] = run.epochs[curve][-1]
+    return values
+
+
+def _selected(cell: Cell, runs: Mapping[int, tuple[RunRecord, str]]) -> Summary | None:
+    """By the rule of the published number; None where that is the last epoch, or a run has no curve."""
+    curves = [run.epochs.get(_CURVES[cell.metric]) for run, _ in runs.values()]
+    known = [curve for curve in curves if curve]
+    if len(known) < len(curves):
+        return None
+    if cell.selection == "best":
+        return Summary.of([max(curve) for curve in known])
+    if cell.selection == "mean":
+        values = [value for curve in known for value in curve]
+        sd = statistics.stdev(values) if len(values) > 1 else math.nan
+        return Summary(statistics.fmean(values), sd, len(known))
+    return None
+
+
+def _labels(cells: Sequence[Cell]) -> list[str]:
+    """A short name for each line: what all have in common is left to the caption."""
+    several_rows = len({cell.row for cell in cells}) > 1
+    if len({cell.column for cell in cells}) == 1:
+        return [cell.row for cell in cells]
+    return [f"{cell.row}; {cell.column}" if several_rows else cell.column for cell in cells]
+
+
+def _form(metric: str) -> tuple[int, int]:
+    """What a figure is multiplied by, and its decimals: accuracies are in per cent."""
+    return (100, 1) if metric == "accuracy" else (1, 3)
+
+
+def _decimals(cell: Cell, scale: int) -> int:
+    """With how many decimals a value was printed, in the units of `_form`."""
+    number = re.search(r"\d+(?:\.(\d*))?", cell.printed)
+    assert number
+    as_fraction = scale == 100 and float(number[0]) == cell.value
+    return len(number[1] or "") - 2 * as_fraction
+
+
+def _figure(summary: Summary, metric: str, *, runs: bool = True) -> str:
+    scale, digits = _form(metric)
+    spread = "" if math.isnan(summary.sd) else f" ± {summary.sd * scale:.{digits}f}"
+    return f"{summary.mean * scale:.{digits}f}{spread}" + (f" ({summary.n})" if runs else "")
+
+
+def _difference(difference: PairedDifference, metric: str) -> str:
+    scale, digits = _form(metric)
+    mean, low, high = (
+        f"{value * scale:+.{digits}f}".replace("-", "−")
+        for value in (difference.mean, difference.low, difference.high)
+    )
+    return f"Δ {mean} ({low} to {high})"
+
+
+def _html_cell(figures: Sequence[str], title: str) -> str:
+    # A mean stays with its spread where a narrow screen breaks lines.
+    first, *others = (html.escape(figure).replace(" ± ", "&nbsp;±&nbsp;") for figure in figures)
+    about = f' title="{html.escape(title)}"' if title else ""
+    small = "".join(f"<br><small>{other}</small>" for other in others)
+    return f"<td><span{about}>{first}</span>{small}</td>"
+
+
+def _whence(ours: Ours) -> str:
+    return f"{len(ours.files)} record{'s' * (len(ours.files) > 1)}: {', '.join(ours.files)}"
+
+
+_CSV_HEADER = (
+    "row", "column", "metric", "published", "published_sd", "published_n", "selection", "recipe", "profile",
+    "mean", "sd", "n", "selected_mean", "selected_sd", "difference", "difference_low", "difference_high",
+    "records",
+)  # fmt: skip
+
+
+def _csv_line(line: Line, profile: str) -> list[object]:
+    cell, ours = line.cell, line.ours.get(profile)
+    known: list[object] = [
+        cell.row, cell.column, cell.metric, cell.value, cell.sd, cell.n, cell.selection, cell.recipe, profile,
+    ]  # fmt: skip
+    if ours is None or ours.last is None:
+        return [*known, *line.figures(profile), *[""] * 8]
+    selected, difference = ours.selected, ours.difference
+    known += [ours.last.mean, _known(ours.last.sd), ours.last.n]
+    known += [selected.mean, _known(selected.sd)] if selected else ["", ""]
+    known += [difference.mean, difference.low, difference.high] if difference else ["", "", ""]
+    return [*known, " ".join(ours.files)]
+
+
+def _known(value: float) -> object:
+    return "" if math.isnan(value) else value
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+        "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+        ">": r"\textgreater{}", "±": r"$\pm$", "→": r"$\to$", "Δ": r"$\Delta$", "−": "$-$",
+    }
+)  # fmt: skip
+
+
+def _latex(text: str) -> str:
+    return text.translate(_LATEX)

@@ -1,0 +1,322 @@
+"""Runs: trained once whoever asks, the same bits after a kill, and nothing half-done believed."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from kdlib.results import RunRecord, recorded
+from kdlib.runs import Store, finished, perform
+from kdlib.training import DivergedError, run
+from kdlib.training.checkpoints import load_tensors, save_tensors
+
+PERFORM = """
+import sys
+from kdlib.recipes import find_recipes
+from kdlib.runs import perform
+from kdlib.training import run
+run._SECONDS_BETWEEN_CHECKPOINTS = 0.0
+(recipe,) = find_recipes(sys.argv[1], "quick")
+record = perform(recipe, 0, device="cpu")
+print(record.final["accuracy"])
+"""
+
+
+def quietly(recipe, seed=0, **options):
+    return perform(recipe, seed, device="cpu", progress=False, **options)
+
+
+def child(name):
+    """Another process that performs a recipe with seed 0."""
+    return subprocess.Popen(
+        [sys.executable, "-c", PERFORM, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def weights(recipe, seed=0, store=None):
+    return load_tensors((store or Store()).folder(recipe, seed).student)[0]
+
+
+def same(ours, theirs):
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def files(run):
+    return sorted(path.name for path in run.path.iterdir())
+
+
+def test_a_run_leaves_weights_record_and_log(made, store):
+    recipe = made("alone")
+    record = quietly(recipe)
+    assert files(store.folder(recipe, 0)) == ["lock", "record.json", "student.safetensors", "tensorboard"]
+    assert (record.label, record.profile, record.seed) == ("made/alone", "quick", 0)
+    assert record.recipe == json.loads(json.dumps(recipe.as_dict()))
+    assert record.data["train_images"] == 60
+    assert len(record.epochs["test_accuracy"]) == 4
+    assert record == RunRecord.load(store.folder(recipe, 0).record)
+
+
+def test_a_finished_run_is_not_repeated(made, store, monkeypatch):
+    recipe = made("taught")
+    first = quietly(recipe)
+    monkeypatch.setattr("kdlib.runs.runner.fit", None)
+    assert quietly(recipe) == first == finished(recipe, 0)
+    assert finished(recipe, 1) is None
+
+
+def test_the_teacher_is_run_first_and_once(made, store, capsys):
+    perform(made("taught"), 0, device="cpu")
+    perform(made("taught-otherwise"), 0, device="cpu")
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("made/")]
+    assert said == [
+        "made/teacher@100 (quick): training",
+        "made/taught@0 (quick): training",
+        "made/taught-otherwise@0 (quick): training",
+    ]
+
+
+def test_student_is_compared_with_the_teacher_of_the_store(made, store):
+    record = quietly(made("taught"))
+    assert record.settings["teacher"].startswith("ConvNet, ")
+    assert 0 < record.final["agreement"] <= 1
+    assert {"test_loss", "test_logit_difference"} <= record.epochs.keys()
+    assert not same(weights(made("teacher"), 100), weights(made("taught"), 0))
+
+
+def test_seeds_are_runs_of_their_own(made):
+    quietly(made("alone"), 0)
+    quietly(made("alone"), 1)
+    assert not same(weights(made("alone"), 0), weights(made("alone"), 1))
+
+
+def test_two_names_of_one_content_are_one_run(made, monkeypatch):
+    quietly(made("alone"))
+    monkeypatch.setattr("kdlib.runs.runner.fit", None)
+    record = quietly(made("also-alone"))
+    assert (record.label, record.recipe["name"]) == ("made/also-alone", "made/also-alone")
+
+
+def test_records_of_short_and_full_go_to_the_results(made, places):
+    quietly(made("alone", "short"))
+    quietly(made("also-alone", "full"))
+    quietly(made("alone", "quick"))
+    kept = {
+        profile: [(name, [run.seed for run in runs]) for name, runs in recorded("made", profile).items()]
+        for profile in ("quick", "short", "full")
+    }
+    assert kept == {"quick": [], "short": [("made/alone", [0])], "full": [("made/also-alone", [0])]}
+    assert (places / "results/made/short/made-alone-seed0.json").is_file()
+
+
+def test_a_recipe_changed_by_hand_leaves_the_results_alone(made, places):
+    changed = made("alone", "short", **{"training.epochs": "1"})
+    assert len(quietly(changed).epochs["loss"]) == 1
+    assert not (places / "results").exists()
+
+
+def test_results_of_another_machine_stay(made, places, store):
+    recipe = made("alone", "short")
+    quietly(recipe)
+    path = places / "results/made/short/made-alone-seed0.json"
+    fields = json.loads(path.read_text())
+    fields["environment"]["device"] = "cuda (another machine)"
+    path.write_text(json.dumps(fields))
+    quietly(recipe)
+    assert RunRecord.load(path).environment["device"] == "cuda (another machine)"
+    fields["recipe"]["digest"] = "that of last year"
+    path.write_text(json.dumps(fields))
+    quietly(recipe)
+    assert RunRecord.load(path).recipe["digest"] == recipe.digest
+
+
+def test_a_first_stage_and_then_the_main_one(made, store):
+    record = quietly(made("staged"))
+    assert record.settings["first_stage"]["settings"]["epochs"] == 3
+    assert "hints" not in record.epochs
+    assert len(record.settings["first_stage"]["epochs"]["hints"]) == 3
+    assert "first-stage.safetensors" not in files(store.folder(made("staged"), 0))
+
+
+def test_only_the_head_is_trained_of_weights_taken_over(made):
+    quietly(made("tuned"))
+    before, after = weights(made("teacher"), 100), weights(made("tuned"))
+    parameters = [
+        name for name in before if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    ]
+    changed = {name for name in parameters if not torch.equal(before[name], after[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+
+
+def test_all_weights_taken_over_are_trained_on(made, store, monkeypatch):
+    seen = []
+
+    def stop(distiller, *_arguments, **_options):
+        seen.append({name: tensor.clone() for name, tensor in distiller.student.state_dict().items()})
+        raise KeyboardInterrupt
+
+    quietly(made("teacher"), 100)
+    monkeypatch.setattr("kdlib.runs.runner.fit", stop)
+    with pytest.raises(KeyboardInterrupt):
+        quietly(made("tuned-wholly"))
+    assert same(seen[0], weights(made("teacher"), 100))
+
+
+def test_a_new_head_where_the_classes_differ(made, store):
+    """The weights of a teacher of 12 classes: all but its last layer."""
+    teacher = made("teacher")
+    quietly(teacher, 100)
+    path = store.folder(teacher, 100).student
+    tensors, _ = load_tensors(path)
+    tensors["classifier.weight"] = torch.zeros(12, tensors["classifier.weight"].shape[1])
+    tensors["classifier.bias"] = torch.zeros(12)
+    save_tensors(path, tensors, {})
+    quietly(made("tuned-wholly"))
+    assert weights(made("tuned-wholly"))["classifier.bias"].shape == (10,)
+
+
+def test_weights_to_start_from_that_do_not_fit_are_named(made):
+    with pytest.raises(ValueError, match=r"student\.safetensors has .*weight of shape .* widths that were"):
+        quietly(made("misfit"))
+
+
+def test_a_teacher_with_other_classes_is_named(made, store):
+    teacher = made("teacher")
+    quietly(teacher, 100)
+    path = store.folder(teacher, 100).student
+    tensors, _ = load_tensors(path)
+    tensors["classifier.weight"] = torch.zeros(12, tensors["classifier.weight"].shape[1])
+    save_tensors(path, tensors, {})
+    with pytest.raises(ValueError, match=r"has classifier\.weight of shape \(12, .* with the classes"):
+        quietly(made("taught"))
+    assert "record.json" not in files(store.folder(made("taught"), 0))
+
+
+def test_a_teacher_with_other_keys_is_named(made, store):
+    teacher = made("teacher")
+    quietly(teacher, 100)
+    path = store.folder(teacher, 100).student
+    tensors, _ = load_tensors(path)
+    tensors["head.weight"] = tensors.pop("classifier.weight")
+    save_tensors(path, tensors, {})
+    with pytest.raises(ValueError, match=r"missing classifier\.weight; unexpected head\.weight"):
+        quietly(made("taught"))
+
+
+def test_killed_and_resumed_gives_the_same_bits(made, store, places):
+    """SIGKILL, which nothing can catch, in the middle of an epoch."""
+    recipe = made("long")
+    quietly(made("teacher"), 100)
+    process, checkpoint = child("made/long"), store.folder(recipe, 0).checkpoint
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if checkpoint.exists() and load_tensors(checkpoint)[1]["epoch"] >= 2:
+            break
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert 0 < load_tensors(checkpoint)[1]["epoch"] < 40, "it was killed on the way"
+    assert finished(recipe, 0) is None
+    resumed = quietly(recipe)
+    apart = Store(places / "another")
+    whole = quietly(recipe, store=apart)
+    assert same(weights(recipe), weights(recipe, store=apart))
+    assert (resumed.epochs, resumed.final) == (whole.epochs, whole.final)
+    events = EventAccumulator(str(store.folder(recipe, 0).tensorboard)).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == list(range(1, 41))
+
+
+def test_a_run_that_another_process_holds_is_waited_for(made, store, places):
+    """And when that process is done, its result is taken."""
+    recipe = made("alone")
+    apart = Store(places / "another")
+    expected = quietly(recipe, store=apart)
+    folder = store.folder(recipe, 0)
+    with folder.held(lambda: pytest.fail("nobody else is here")):
+        process = child("made/alone")
+        assert process.stderr.readline() == (
+            "made/alone@0 (quick): another process is at it; waiting for it\n"
+        )
+        for path in (apart.folder(recipe, 0).student, apart.folder(recipe, 0).record):
+            (folder.path / path.name).write_bytes(path.read_bytes())
+    said, errors = process.communicate(timeout=60)
+    assert float(said) == expected.final["accuracy"]
+    assert "training" not in errors
+
+
+def test_two_processes_train_their_teacher_once(made, capsys):
+    process = child("made/taught")
+    assert process.stderr.readline() == "made/teacher@100 (quick): training\n"
+    perform(made("taught-otherwise"), 0, device="cpu")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "made/taught@0 (quick): training\n" in errors
+    assert "made/teacher@100 (quick): training" not in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(made, store, monkeypatch):
+    monkeypatch.setattr(run, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    recipe = made("diverging")
+    with pytest.raises(DivergedError, match="hold nan in row 0"):
+        quietly(recipe)
+    tensors, _ = load_tensors(store.folder(recipe, 0).checkpoint)
+    assert all(tensor.isfinite().all() for tensor in tensors.values() if tensor.is_floating_point())
+    assert finished(recipe, 0) is None
+
+
+def test_a_full_disk(made, store, monkeypatch):
+    recipe = made("alone")
+
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("safetensors.torch.save", full)
+    with pytest.raises(OSError, match=r"the disk of .*runs is full; make room, and the run goes on"):
+        quietly(recipe)
+    assert files(store.folder(recipe, 0)) == ["lock", "tensorboard"]
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="is full"):
+        perform(recipe, 0, device="cpu", progress=False, store=store)
+    assert "record.json" not in files(store.folder(recipe, 0))
+    assert not [name for name in files(store.folder(recipe, 0)) if name.startswith(".part")]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1}', b"\xff\xfe"])
+def test_a_damaged_record_is_named(made, store, content):
+    quietly(made("alone"))
+    path = store.folder(made("alone"), 0).record
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{path} is not a run record .* remove it"):
+        quietly(made("alone"))
+    path.unlink()
+    assert quietly(made("alone")).final["accuracy"] > 0
+
+
+def test_weights_that_are_gone_are_trained_again(made, store):
+    first = quietly(made("alone"))
+    before = weights(made("alone"))
+    store.folder(made("alone"), 0).student.unlink()
+    assert quietly(made("alone")).final == first.final
+    assert same(weights(made("alone")), before)
+
+
+def test_the_store_is_where_kdlib_runs_says(places, monkeypatch):
+    assert Store().root == places / "runs"
+    monkeypatch.delenv("KDLIB_RUNS")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(places))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert Store().root == places / "kdlib" / "runs"
+    assert Store(places / "here").root == places / "here"
+
+
+def test_a_device_that_is_not_there_is_told_before_anything_is_done(made, places):
+    with pytest.raises(ValueError, match="device 'abacus' cannot be used here"):
+        perform(made("taught"), 0, device="abacus", progress=False)
+    assert not (places / "runs").exists()

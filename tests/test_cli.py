@@ -1,0 +1,172 @@
+"""`kd`: what it prints where, its exit codes, and one sentence for every mistake."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from kdlib.cli import app
+from kdlib.published import published_names
+from kdlib.recipes import find_recipes
+from kdlib.runs import Store
+
+BASELINE = "cifar/methods/cifar10/20-20/baseline"
+OFF = ["--set", "training.epochs=1", "--set", "data.train_images=50", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """Runs, results and data of this test alone."""
+    for name in ("runs", "results", "data"):
+        monkeypatch.setenv(f"KDLIB_{name.upper()}", str(tmp_path / name))
+    return tmp_path
+
+
+def kd(*arguments):
+    return CliRunner().invoke(app, arguments)
+
+
+def said(result, code):
+    """The one sentence of a command that went wrong."""
+    assert result.exit_code == code, result.output
+    lines = [line for line in result.stderr.splitlines() if not line.startswith(("training:", "cifar/"))]
+    assert len(lines) == 1
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["table"], ["list"], ["data"], ["data", "get"]])
+def test_help(command):
+    result = kd(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage: " in result.output
+
+
+def test_the_command_is_installed():
+    """As a process of its own: exit code, stdout and stderr are what a script sees."""
+    command = [sys.executable, "-c", "from kdlib.cli import main; main()", "run", "cifar/method"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: no recipe is called 'cifar/method'")
+
+
+def test_run_shows_accuracy_over_seeds():
+    result = kd("run", BASELINE, "--seed", "0", "--seed", "1", *OFF)
+    assert result.exit_code == 0, result.stderr
+    assert BASELINE in result.stdout
+    assert "(2 seeds)" in result.stdout
+    assert f"{BASELINE}@1 (quick): training" in result.stderr
+
+
+def test_json_parses_and_has_one_entry_a_run():
+    result = kd("run", BASELINE, "--seed", "0", "--json", "--resume", *OFF)
+    (entry,) = json.loads(result.stdout)
+    assert (entry["recipe"], entry["profile"], entry["seed"]) == (BASELINE, "quick", 0)
+    assert 0 <= entry["final"]["accuracy"] <= entry["best_test_accuracy"] <= 1
+    assert (Store().root / entry["digest"] / "seed0") == Store().root / entry["folder"]
+    again = kd("run", BASELINE, "--seed", "0", "--json", *OFF)
+    assert json.loads(again.stdout) == [entry]
+    assert again.stderr == "", "it was there, so that nothing was trained"
+
+
+def test_an_unknown_recipe_has_near_names():
+    sentence = said(kd("run", "cifar/methods/cifar10/20-20/basline"), 2)
+    assert f"did you mean '{BASELINE}'" in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "training.epochs"], "--set is 'training.epochs'; write a key and a value"),
+        (["--set", "training.epoch=3"], "did you mean 'epochs'"),
+        (["--device", "abacus"], "device 'abacus' cannot be used here"),
+    ],
+)
+def test_settings_that_cannot_be(arguments, message):
+    assert message in said(kd("run", BASELINE, "--seed", "0", *arguments), 2)
+
+
+def test_a_profile_that_is_none():
+    result = kd("run", BASELINE, "--profile", "thorough")
+    assert result.exit_code == 2
+    assert "thorough" in result.stderr
+
+
+def test_data_that_is_not_here_is_told_with_the_command_that_gets_it():
+    sentence = said(kd("run", BASELINE, "--profile", "full", "--seed", "0"), 2)
+    assert "CIFAR-10 is not in" in sentence
+    assert "kd data get cifar10" in sentence
+
+
+def test_a_loss_that_is_no_number_fails_one_run_and_not_the_others():
+    result = kd(
+        "run", BASELINE, "--seed", "0", "--seed", "1", "--json", *OFF, "--set", "training.learning_rate=1e30"
+    )
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == []
+    assert [line.split(" failed: ")[0] for line in lines] == [
+        f"error: {BASELINE}@{seed} (quick)" for seed in (0, 1)
+    ]
+
+
+def test_a_full_disk_is_one_sentence(monkeypatch):
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("safetensors.torch.save", full)
+    sentence = said(kd("run", BASELINE, "--seed", "0", *OFF), 1)
+    assert "is full; make room, and the run goes on from its last checkpoint" in sentence
+
+
+def test_a_damaged_record_is_one_sentence():
+    kd("run", BASELINE, "--seed", "0", *OFF)
+    (record,) = Store().root.glob("*/seed0/record.json")
+    record.write_text("{")
+    assert f"{record} is not a run record" in said(kd("run", BASELINE, "--seed", "0", *OFF), 2)
+
+
+def test_ctrl_c(monkeypatch):
+    def press(*_arguments, **_options):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("kdlib.runs.runner._train", press)
+    assert said(kd("run", BASELINE, "--seed", "0", *OFF), 130).startswith("stopped; what is done is kept")
+
+
+def test_list_counts_the_runs_that_are_done():
+    recipe = find_recipes(BASELINE, "quick")[0]
+    kd("run", BASELINE, "--seed", str(recipe.seeds[0]), "--device", "cpu")
+    Store().folder(recipe, recipe.seeds[1]).path.mkdir(parents=True)
+    Store().folder(recipe, recipe.seeds[1]).checkpoint.touch()
+    (line,) = [
+        line for line in kd("list", "cifar/methods/cifar10/20-20/*").stdout.splitlines() if BASELINE in line
+    ]
+    assert line.split("  ")[-1].strip() == f"1 of {len(recipe.seeds)}, one under way"
+
+
+@pytest.mark.parametrize(
+    ("form", "mark"),
+    [("text", "published"), ("markdown", "| --- |"), ("csv", "row,column"), ("latex", r"\toprule")],
+)
+def test_tables(form, mark):
+    assert mark in kd("table", published_names()[0], "--format", form).stdout
+
+
+def test_a_table_that_is_not_there():
+    assert "no published table is called '001-method'; did you mean '001-methods'" in said(
+        kd("table", "001-method"), 2
+    )
+
+
+def test_data_sets(places):
+    assert "hymenoptera    not here" in kd("data", "list").stdout
+    assert "kd data get hymenoptera" in said(kd("data", "check", "hymenoptera"), 2)
+    assert "no data set is called 'hymenopteran'" in said(kd("data", "check", "hymenopteran"), 2)
+    assert "nothing to download for 'digits'" in said(kd("data", "get", "digits"), 2)
+    assert str(places / "there") in kd("data", "list", "--root", str(places / "there")).stdout

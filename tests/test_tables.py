@@ -1,0 +1,294 @@
+"""Published numbers beside records that are made by hand, against numbers computed with scipy and numpy."""
+
+import csv
+import html.parser
+import io
+import re
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from kdlib import published as published_module
+from kdlib import tables
+from kdlib.recipes import find_recipes
+from kdlib.results import RunRecord
+from kdlib.tables import comparison
+
+CURVES = {  # accuracies on the test images of three epochs, by recipe and seed
+    "lab/base": {0: [0.70, 0.80, 0.78], 1: [0.72, 0.79, 0.79], 2: [0.71, 0.83, 0.80]},
+    "lab/taught": {0: [0.75, 0.84, 0.83], 1: [0.74, 0.81, 0.82], 2: [0.71, 0.86, 0.85], 3: [0.7, 0.9, 0.9]},
+}
+FIRST = "row,column,printed,value,sd,n,metric,selection,recipe,against,note\n"
+
+
+@pytest.fixture
+def course(monkeypatch, tmp_path):
+    """A course with one published table, whose recipes have the digest "today"."""
+    shelf = tmp_path / "published"
+    shelf.mkdir()
+    (shelf / "sources.toml").write_text(
+        "".join(
+            f'[{name}]\ntitle = "T & t"\nsource = "S"\nurl = ""\nselection = "Chosen."\n' for name in "ab"
+        )
+    )
+    (shelf / "a.csv").write_text(
+        FIRST + "alone,C 10,82.0,0.820,,3,accuracy,best,lab/base,,\n"
+        "taught,C 10,**84.55%**,0.8455,,1,accuracy,best,lab/taught,alone,a note\n"
+        "taught,C 100,50.5,0.505,,1,accuracy,last,lab/other,,\n"
+        "given,C 10,90,0.9,,1,accuracy,last,,,\n"
+        "taught,epochs,200,200,,,setting,,,,\n"
+    )
+    (shelf / "b.csv").write_text(
+        FIRST + "r,acc,0.81 +/- 0.02,0.81,0.02,4,accuracy,mean,lab/base,,\n"
+        "r,diff,1.25 +/- 0.5,1.25,0.5,4,logit difference,mean,lab/base,,\n"
+    )
+    monkeypatch.setenv("KDLIB_PUBLISHED", str(shelf))
+    monkeypatch.setenv("KDLIB_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(tables, "_today", lambda recipe, _profile: (f"{recipe} today", (0, 1, 2)))
+    published_module._read.cache_clear()
+    return tmp_path / "results"
+
+
+def record(recipe, seed, curve, profile="full", digest=None, **epochs):
+    return RunRecord(
+        seed=seed,
+        settings={},
+        data={},
+        epochs={"test_accuracy": curve} | epochs,
+        final={"accuracy": curve[-1]},
+        environment={},
+        started="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+        profile=profile,
+        recipe={"name": recipe, "digest": digest or f"{recipe} today"},
+    )
+
+
+def keep(folder, run):
+    name = run.recipe["name"].split("/", 1)[1].replace("/", "-")
+    return run.save(folder / "lab" / run.profile / f"{name}-seed{run.seed}.json")
+
+
+@pytest.fixture
+def ran(course):
+    for recipe, seeds in CURVES.items():
+        for seed, curve in seeds.items():
+            keep(course, record(recipe, seed, curve))
+    return course
+
+
+def last(recipe):
+    return [curve[-1] for curve in CURVES[recipe].values()]
+
+
+def test_nothing_has_run(course):
+    found = comparison("a", columns="C 10")
+    assert found.profiles == ("full",)
+    assert [row[2] for row in found.table().rows] == ["not run yet", "not run yet", "no recipe"]
+    assert found.to_markdown().count("not run yet") == 2
+    assert found.to_latex().count("not run yet") == 2
+    assert found.to_csv().count("not run yet") == 2
+    assert found._repr_html_().count(">not run yet</span></td>") == 2
+
+
+def test_figures_are_those_of_scipy(ran):
+    alone, taught, given = comparison("a", columns="C 10").lines
+    ours = taught.ours["full"]
+    assert (ours.last.mean, ours.last.sd, ours.last.n) == (
+        pytest.approx(np.mean(last("lab/taught"))),
+        pytest.approx(np.std(last("lab/taught"), ddof=1)),
+        4,
+    )
+    best = [max(curve) for curve in CURVES["lab/taught"].values()]
+    assert (ours.selected.mean, ours.selected.sd) == (
+        pytest.approx(np.mean(best)),
+        pytest.approx(np.std(best, ddof=1)),
+    )
+    # Three seeds are in both: the fourth tells nothing about the difference.
+    test = stats.ttest_rel(last("lab/taught")[:3], last("lab/base"))
+    interval = test.confidence_interval(0.95)
+    assert (ours.difference.low, ours.difference.high) == (
+        pytest.approx(interval.low),
+        pytest.approx(interval.high),
+    )
+    assert ours.difference.n == 3
+    assert alone.ours["full"].difference is None
+    assert given.ours == {}
+
+
+def test_cells_say_what_they_are(ran):
+    alone, taught, other, given = comparison("a").table().rows
+    assert alone == ("alone; C 10", "82.0 (3); best on test", "79.0 ± 1.0 (3); best on test 80.7 ± 2.1")
+    assert taught[:2] == ("taught; C 10", "84.55; best on test")
+    assert taught[2].split("; ")[:2] == ["85.0 ± 3.6 (4)", "best on test 85.5 ± 3.4"]
+    assert re.fullmatch(r"Δ \+4\.3 \(\+\d\.\d to \+\d\.\d\)", taught[2].split("; ")[2])
+    assert other == ("taught; C 100", "50.5", "not run yet")
+    assert given[2] == "no recipe"
+
+
+def test_mean_over_all_epochs(course):
+    curves = [[0.5, 0.75, 1.0], [0.25, 0.5, 0.75]]
+    for seed, curve in enumerate(curves):
+        keep(course, record("lab/base", seed, curve))
+    accuracy, difference = comparison("b").lines
+    ours = accuracy.ours["full"]
+    assert (ours.selected.mean, ours.selected.sd) == (
+        pytest.approx(np.mean(curves)),
+        pytest.approx(np.std(curves, ddof=1)),
+    )
+    assert accuracy.figures("full") == ["87.5 ± 17.7 (2)", "over all epochs 62.5 ± 26.2"]
+    assert difference.figures("full") == ["not measured"]
+
+
+def test_other_metrics_are_of_the_last_epoch(course):
+    for seed in (0, 1):
+        keep(course, record("lab/base", seed, [0.5, 0.5], test_logit_difference=[3.0, 1.0 + seed]))
+    line = comparison("b", columns="diff").lines[0]
+    assert line.figures("full") == ["1.500 ± 0.707 (2)", "over all epochs 2.250 ± 0.957"]
+    assert comparison("b", columns="diff").table().rows[0][1] == "1.250 ± 0.500 (4); over all epochs"
+
+
+def test_one_seed_has_no_spread_and_no_interval(course):
+    keep(course, record("lab/base", 0, [0.5]))
+    keep(course, record("lab/taught", 0, [0.75]))
+    rows = comparison("a", columns="C 10").table().rows
+    assert rows[1][2] == "75.0 (1); best on test 75.0"
+
+
+def test_profiles_have_columns_of_their_own(ran):
+    keep(ran, record("lab/base", 0, [0.25], profile="short"))
+    live = [record("lab/base", 0, [0.125], profile="quick")]
+    found = comparison("a", columns="C 10", live=live)
+    assert found.table().header == ("run", "published", "ours", "ours, short", "digits, quick")
+    assert found.table().rows[0][3:] == ("25.0 (1); best on test 25.0", "12.5 (1); best on test 12.5")
+    assert "Short: fewer epochs" in found.caption
+    assert "Quick: seconds on handwritten digits" in found.caption
+    assert found.table(columns=["short"]).header == ("run", "published", "ours, short")
+    with pytest.raises(ValueError, match="no profile 'long'; use full, short, quick"):
+        found.table(columns=["long"])
+
+
+def test_a_run_under_another_name_is_the_same_run(course):
+    """Two names of one content have one digest."""
+    keep(course, record("lab/alias", 0, [0.5], digest="lab/base today"))
+    assert comparison("a", columns="C 10").lines[0].ours["full"].last.mean == 0.5
+
+
+def test_teachers_are_not_among_the_students(ran, monkeypatch):
+    """A teacher is a run of the same recipe, with a seed of its own from 100 on."""
+    keep(ran, record("lab/base", 100, [0.1]))
+    assert comparison("a", columns="C 10").lines[0].ours["full"].last.n == 3
+    monkeypatch.setattr(tables, "_today", lambda recipe, _profile: (f"{recipe} today", (100,)))
+    assert "lab/full/base-seed100.json" in comparison("a", columns="C 10").lines[0].ours["full"].files
+
+
+def test_records_of_a_changed_recipe_are_left_out(ran):
+    keep(ran, record("lab/base", 2, [0.1], digest="lab/base yesterday"))
+    found = comparison("a", columns="C 10")
+    assert found.lines[0].ours["full"].last.n == 2
+    assert "their recipe has changed since: 1 of our records" in found.caption
+
+
+def test_a_broken_record_is_named(ran):
+    (ran / "lab" / "full" / "base-seed0.json").write_text("{")
+    with pytest.raises(ValueError, match=r"base-seed0.json is not a run record"):
+        comparison("a")
+
+
+def test_patterns(ran):
+    assert [line.label for line in comparison("a", rows="taught").lines] == ["C 10", "C 100"]
+    assert [line.label for line in comparison("a", columns="C 10").lines] == ["alone", "taught", "given"]
+    with pytest.raises(
+        ValueError, match=r"a has no result in rows 'nobody' and columns '\*'; its rows are \['alone'"
+    ):
+        comparison("a", rows="nobody")
+
+
+def test_csv_is_unrounded(ran):
+    found = comparison("a", columns="C 10")
+    alone, taught, given = csv.DictReader(io.StringIO(found.to_csv()))
+    assert float(taught["mean"]) == np.mean(last("lab/taught"))
+    assert float(taught["difference"]) == pytest.approx(0.13 / 3)
+    assert (taught["n"], taught["selection"], taught["profile"]) == ("4", "best", "full")
+    assert taught["records"].split()[0] == "lab/full/taught-seed0.json"
+    assert (alone["difference"], alone["published_n"]) == ("", "3")
+    assert given["recipe"] == ""
+
+
+def test_markdown_is_a_table(ran):
+    lines = comparison("a", columns="C 10").to_markdown().splitlines()
+    assert lines[0] == "| run | published | ours |"
+    assert len({line.count("|") for line in lines[:5]}) == 1
+    assert "Chosen." in lines[-1]
+
+
+def test_latex_escapes(ran):
+    text = comparison("a").to_latex()
+    assert r"T \& t." in text
+    assert r"$\pm$" in text
+    assert r"95 \% interval" in text
+    assert r"$\Delta$ +4.3" in text
+    assert not re.search(r"(?<!\\)[%#_]|±|Δ|−", text)
+    body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
+    assert [row.count("&") for row in body.strip().splitlines()] == [2] * 4
+
+
+def test_every_latex_special_character_is_escaped():
+    assert tables._latex(r"\ & % $ # _ { } ~ ^ < > →") == (
+        r"\textbackslash{} \& \% \$ \# \_ \{ \} \textasciitilde{} \textasciicircum{} "
+        r"\textless{} \textgreater{} $\to$"
+    )
+
+
+class Outline(html.parser.HTMLParser):
+    """Tags as they open, and what is never closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag != "br":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_html_for_a_page(ran):
+    text = comparison("a", columns="C 10")._repr_html_()
+    outline = Outline(text)
+    assert outline.open == []
+    names = [tag for tag, _ in outline.tags]
+    assert (names.count("caption"), names.count("tr"), names.count("td")) == (1, 4, 6)
+    scopes = [attributes["scope"] for tag, attributes in outline.tags if tag == "th"]
+    assert scopes == ["col"] * 3 + ["row"] * 3
+    titles = [attributes["title"] for _, attributes in outline.tags if "title" in attributes]
+    assert "printed: **84.55%**" in titles
+    assert any(title.startswith("3 records: lab/full/base-seed0.json, ") for title in titles)
+    assert "<code>lab/full/taught-seed3.json</code>" in text
+    assert "<code>lab/taught</code>" in text
+    assert "a note" in text
+    assert "T &amp; t." in text
+
+
+def test_all_published_tables_can_be_compared(monkeypatch, tmp_path):
+    monkeypatch.setenv("KDLIB_RESULTS", str(tmp_path))
+    for name in published_module.published_names():
+        found = comparison(name)
+        assert len(repr(found).splitlines()) == len(found.lines) + 2
+        assert Outline(found._repr_html_()).open == []
+    assert "no result to compare" in comparison("000-statements").caption
+
+
+def test_records_are_found_by_the_digest_of_the_real_recipe(monkeypatch, tmp_path):
+    recipe = find_recipes("lab/scratch", "short")[0]
+    monkeypatch.setenv("KDLIB_RESULTS", str(tmp_path))
+    keep(tmp_path, record(recipe.name, 0, [0.5], "short", recipe.digest))
+    keep(tmp_path, record(recipe.name, 1, [0.5], "short", "0" * 12))
+    found = comparison("003-results", rows="from scratch")
+    assert found.table().rows[0][2:] == ("not run yet", "50.0 (1)")
+    assert found.outdated == 1
