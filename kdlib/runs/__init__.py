@@ -2,5 +2,6 @@
 
 from kdlib.runs.runner import finished, perform
 from kdlib.runs.store import Store
+from kdlib.runs.sweep import sweep
 
-__all__ = ["Store", "finished", "perform"]
+__all__ = ["Store", "finished", "perform", "sweep"]

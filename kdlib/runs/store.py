@@ -1,6 +1,8 @@
 """Where runs are kept: a folder for each, which one process at a time may write in."""
 
 import os
+import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,6 +104,14 @@ class Store:
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         named = root if root is not None else os.environ.get("KDLIB_RUNS")
         self.root = Path(named).expanduser() if named else user_cache() / "runs"
+
+    @classmethod
+    def temporary(cls) -> "Store":
+        """A new and empty store that goes with the process: what comes from it was made just now."""
+        folder = tempfile.TemporaryDirectory(prefix="kdlib-runs-")
+        store = cls(folder.name)
+        weakref.finalize(store, folder.cleanup)
+        return store
 
     def folder(self, recipe: Recipe, seed: int) -> RunFolder:
         """The folder of a run, there or not: two names for the same content have one."""
