@@ -23,7 +23,7 @@ def download_data(name: str, root: str | os.PathLike[str] | None = None, progres
 
     The archive goes to a file that ends in ".part" and is taken up there if it was interrupted; it is
     compared with its checksum before it is opened, and unpacked beside its place and then renamed: a data set
-    is there as a whole or not at all.
+    is there as a whole or not at all. Of two processes that want it, one gets it and the other waits.
 
     Args:
         name: of an entry in ``datasets.toml`` that has an address.
@@ -42,20 +42,26 @@ def download_data(name: str, root: str | os.PathLike[str] | None = None, progres
     if source is None or source.url is None:
         known = ", ".join(key for key, entry in sources().items() if entry.url)
         raise ValueError(f"there is nothing to download for {name!r}; there is for {known}.")
-    target = data_root(root) / source.folder
+    place = data_root(root)
+    target = place / source.folder
     if target.is_dir():
         return target
-    place = data_root(root)
-    place.mkdir(parents=True, exist_ok=True)
+    # Imported here because it takes asyncio along, which `import kdlib` should not.
+    from filelock import FileLock
+
     try:
-        archive = fetch(source.url, place / Path(source.url).name, source.md5, progress)
-        unpack(archive, target, source)
+        place.mkdir(parents=True, exist_ok=True)
+        # Two processes that wrote to one ".part" would spoil it; the second finds the data set there.
+        with FileLock(place / f".{source.name}.lock"):
+            if not target.is_dir():
+                archive = fetch(source.url, place / Path(source.url).name, source.md5, progress)
+                unpack(archive, target, source)
+                archive.unlink(missing_ok=True)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             said = f"the disk of {place} is full; make room, or name another with KDLIB_DATA, and try again"
             raise OSError(error.errno, said) from error
         raise
-    archive.unlink(missing_ok=True)
     return target
 
 

@@ -7,6 +7,7 @@ import io
 import tarfile
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -89,13 +90,25 @@ def get(tmp_path):
     return download.download_data("hymenoptera", tmp_path, progress=False)
 
 
+def seen(folder):
+    """What a user sees in a folder; the lock stays, hidden and empty."""
+    return [path for path in folder.iterdir() if path.suffix != ".lock"]
+
+
 def test_downloaded_checked_unpacked_and_loaded(server, hymenoptera, tmp_path):
     folder = get(tmp_path)
     assert folder == tmp_path / "hymenoptera_data"
-    assert list(tmp_path.iterdir()) == [folder], "neither archive nor scratch folder is left"
+    assert seen(tmp_path) == [folder], "neither archive nor scratch folder is left"
     assert len(load_data("hymenoptera", root=tmp_path, size=32).test) == 16
     get(tmp_path)
     assert len(server.asked) == 1, "what is there is not downloaded again"
+
+
+def test_two_who_want_it_at_once_download_it_once(server, hymenoptera, tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        folders = {future.result() for future in [pool.submit(get, tmp_path) for _ in range(4)]}
+    assert folders == {tmp_path / "hymenoptera_data"}
+    assert len(server.asked) == 1
 
 
 def test_interrupted_and_resumed(server, hymenoptera, tmp_path):
@@ -125,7 +138,7 @@ def test_another_file_than_the_published_one(server, hymenoptera, tmp_path):
     server.content = server.content[:-1] + b"x"
     with pytest.raises(ValueError, match=rf"has the checksum .* and not {hymenoptera.md5}; it was removed"):
         get(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert seen(tmp_path) == []
 
 
 def publish(server, monkeypatch, content):
