@@ -14,9 +14,11 @@ from typing import Any
 
 import yaml
 
+from ci.dependencies import Library
+from ci.machine import find_device
+
 PROFILES = ("quick", "short", "full")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-NOT_SOURCE = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
 
 Notebook = dict[str, Any]
 Cell = dict[str, Any]
@@ -128,7 +130,13 @@ def select(chapters: list[Chapter], wanted: str) -> list[Chapter]:
     return [chapter for chapter in chapters if chapter.number in names or chapter.slug in names]
 
 
-def plan_job(repository: Repository, chapter: Chapter, profile: str) -> Job:
+def plan_jobs(repository: Repository, chapters: Iterable[Chapter], profile: str) -> list[Job]:
+    """The jobs that execute the chapters in a profile."""
+    library = Library(repository.root)
+    return [plan_job(repository, library, chapter, profile) for chapter in chapters]
+
+
+def plan_job(repository: Repository, library: Library, chapter: Chapter, profile: str) -> Job:
     """The job that executes a chapter in a profile, its parameters checked against the notebook's own."""
     if profile not in PROFILES:
         raise CourseError(f"Unknown profile {profile!r}: the profiles are {', '.join(PROFILES)}.")
@@ -149,7 +157,10 @@ def plan_job(repository: Repository, chapter: Chapter, profile: str) -> Job:
                 f"its parameters are {', '.join(defaults)}."
             )
     parameters = {name: value for name, value in asked.items() if value != defaults[name]}
-    key = execution_key(repository, notebook, profile, parameters)
+    try:
+        key = execution_key(library, chapter.number, notebook, profile, parameters)
+    except SyntaxError as error:
+        raise CourseError(f"{chapter.source.name} cannot be read as Python ({error}).") from error
     return Job(chapter, profile, parameters, key, repository.executed(profile, chapter.slug))
 
 
@@ -159,44 +170,25 @@ def is_current(job: Job) -> bool:
 
 
 def execution_key(
-    repository: Repository, notebook: Notebook, profile: str, parameters: dict[str, Any]
+    library: Library, number: str, notebook: Notebook, profile: str, parameters: dict[str, Any]
 ) -> str:
     """The hash of everything that can change a chapter's outputs; its prose cannot, and is left out."""
     code = [[cell["id"], source_of(cell)] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    files = library.files(number, [source for _, source in code])
+    if profile != "quick":
+        # The longer profiles write data/results themselves, so it cannot tell whether to run them again.
+        written = library.root / "data" / "results"
+        files = [file for file in files if not file.is_relative_to(written)]
     inputs = {
         "code": code,
         "profile": profile,
         "parameters": parameters,
         "python": sys.version_info[:3],
-        "pins": tree_hash([repository.root / "ci" / "constraints.txt"]),
+        "files": library.hashes([library.root / "ci" / "constraints.txt", *files]),
     }
-    if any(re.search(r"^\s*(import|from)\s+kdlib\b", source, re.MULTILINE) for _, source in code):
-        # The longer profiles write data/results themselves, so it cannot tell whether to run them again.
-        without = [] if profile == "quick" else [repository.root / "data" / "results"]
-        inputs["library"] = tree_hash([repository.root / "kdlib", repository.root / "data"], without)
+    if profile == "full":
+        inputs["device"] = find_device()
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-
-
-def tree_hash(paths: Iterable[Path], without: Iterable[Path] = ()) -> str:
-    """The hash of the names and contents of files, and of all files in folders."""
-    digest = hashlib.sha256()
-    excluded = list(without)
-    for path in paths:
-        for file in source_files(path):
-            if any(file.is_relative_to(folder) for folder in excluded):
-                continue
-            name = file.relative_to(path.parent).as_posix().encode()
-            digest.update(name + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def source_files(path: Path) -> Iterator[Path]:
-    """A file itself, or the files below a folder in a fixed order, without what Python and editors leave."""
-    if path.is_file():
-        yield path
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and not NOT_SOURCE.intersection(file.parts):
-            yield file
 
 
 def read_notebook(path: Path) -> Notebook:

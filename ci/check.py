@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from ci.chapters import Repository
-from ci.execute import core_count
+from ci.machine import core_count
 
 
 def steps() -> dict[str, list[str]]:

@@ -57,7 +57,7 @@ def book(repository: Repository, profile: str, wanted: str) -> int:
     """Execute the chapters that are not current, build the pages, and say where they are."""
     started = time.monotonic()
     every = chapters.load_chapters(repository)
-    jobs = [chapters.plan_job(repository, chapter, profile) for chapter in every]
+    jobs = chapters.plan_jobs(repository, every, profile)
     chosen = chapters.select(every, wanted)
     stale = [job for job in jobs if job.chapter in chosen and not chapters.is_current(job)]
     print(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ci.chapters import BuildError, Job, Repository, course_metadata, read_notebook
+from ci.machine import core_count, find_device
 
 # A cell that takes this many times its whole chapter's budget hangs.
 CELL_TIMEOUT_IN_BUDGETS = 10
@@ -209,20 +210,6 @@ def expected_seconds(job: Job) -> float:
     if not job.output.is_file():
         return job.budget
     return float(course_metadata(read_notebook(job.output)).get("seconds", job.budget))
-
-
-def core_count() -> int:
-    """The cores that this process may use, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def find_device() -> str:
-    """The GPU's name where torch can use one, else CPU; torch is asked only where a driver is present."""
-    if shutil.which("nvidia-smi") is None:
-        return "CPU"
-    question = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU')"
-    answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True)
-    return answer.stdout.strip() or "CPU"
 
 
 def find_commit(repository: Repository) -> str:

@@ -25,8 +25,8 @@ from ci.chapters import (
     read_notebook,
     source_of,
     tags_of,
-    tree_hash,
 )
+from ci.dependencies import tree_hash
 from ci.execute import without_colour
 from ci.status import CLAIM, status_page
 

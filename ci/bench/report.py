@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ci.execute import core_count, find_versions
+from ci.execute import find_versions
+from ci.machine import core_count
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ def edit_cell(repository: Repository, slug: str, identity: str, source: str) -> 
     ("path", "stale"),
     [
         ("kdlib/__init__.py", {"02"}),
-        ("kdlib/losses/new.py", {"02"}),
-        ("kdlib/widgets/figure.js", {"02"}),
-        ("data/table.csv", {"02"}),
-        ("data/results/run.json", {"02"}),
+        ("kdlib/losses/new.py", set()),
+        ("data/published/other.csv", set()),
+        ("data/results/02-library/quick/run.json", {"02"}),
+        ("data/results/01-alone/quick/run.json", set()),
         ("ci/constraints.txt", {"01", "02"}),
         ("kdlib/__pycache__/a.pyc", set()),
         ("book/intro.md", set()),
@@ -42,7 +42,7 @@ def test_a_changed_file_makes_those_chapters_stale_that_depend_on_it(
     before = {number: job_of(number).key for number in ("01", "02")}
     file = repository.root / path
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("changed")
+    file.write_text("answer = 43\n")
     assert {number for number, key in before.items() if job_of(number).key != key} == stale
 
 
@@ -51,10 +51,24 @@ def test_the_records_that_a_long_profile_writes_do_not_make_it_stale(
     repository: Repository, job_of: JobOf, profile: str
 ) -> None:
     before = job_of("02", profile).key
-    (repository.root / "data/results/new.json").write_text("{}")
+    (repository.root / "data/results/02-library/quick/new.json").write_text("{}")
     assert job_of("02", profile).key == before
-    (repository.root / "data/table.csv").write_text("2")
+    (repository.root / "kdlib/__init__.py").write_text("answer = 43\n")
     assert job_of("02", profile).key != before
+
+
+def test_the_gpu_counts_in_the_full_profile_only(
+    repository: Repository, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {profile: job_of("01", profile).key for profile in chapters.PROFILES}
+    monkeypatch.setattr(chapters, "find_device", lambda: "another GPU")
+    assert [p for p in chapters.PROFILES if job_of("01", p).key != before[p]] == ["full"]
+
+
+def test_a_cell_that_is_not_python_is_refused(repository: Repository, job_of: JobOf) -> None:
+    edit_cell(repository, "01-alone", "step-1", "print(")
+    with pytest.raises(CourseError, match=r"01-alone\.ipynb cannot be read as Python"):
+        job_of("01")
 
 
 def test_code_makes_its_own_chapter_stale_and_prose_makes_none(repository: Repository, job_of: JobOf) -> None:
