@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: one subcommand per Makefile target, and three for maintainers."""
+    """The command line: one subcommand per Makefile target, and others for runners."""
     commands = argparse.ArgumentParser(prog="python -m ci", description="Build, test and run the course.")
     add = commands.add_subparsers(dest="command", required=True, metavar="COMMAND").add_parser
     book = add("book", help="execute the chapters that changed and build the pages into _build/html")
@@ -27,6 +27,19 @@ def parser() -> argparse.ArgumentParser:
     add("lab", help="open the chapters in JupyterLab")
     bench = add("bench", help="time commands, training and losses; tables, and _build/bench.json")
     bench.add_argument("--only", nargs="+", default=[], help="of: commands speed losses agreement")
+    plan = add("plan", help="print, as JSON, which chapters to execute on which machines")
+    run = add("execute", help="execute chapters within their budgets, and build no pages")
+    assemble = add("assemble", help="build pages and an archive from what other machines executed")
+    for command in (plan, run, assemble):
+        command.add_argument("--profile", default="full", help="quick, short or full (default)")
+    for command in (plan, run):
+        command.add_argument("--chapters", default="all", help='which, as in "02 03" (default: all)')
+    plan.add_argument("--machines", type=int, default=4, help="at most so many (default: 4)")
+    plan.add_argument("--since", help="a commit: only chapters that differ from its sources")
+    run.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu", help="what has to be there")
+    assemble.add_argument("folders", nargs="+", type=Path, help="folders with executed notebooks")
+    kd = add("kd", help="run kd in the course's environment, as in `python -m ci kd list`")
+    kd.add_argument("rest", nargs=argparse.REMAINDER)
     add("clean", help="remove _build")
     notebooks = add("notebooks", help="lint the chapters; --fix removes outputs, counts and widget state")
     notebooks.add_argument("--fix", action="store_true", help="mend what can be mended without judgement")

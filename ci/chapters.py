@@ -57,6 +57,10 @@ class Repository:
         """The last good execution of a chapter in a profile."""
         return self.build / "executed" / profile / f"{slug}.ipynb"
 
+    def failed(self, profile: str, slug: str) -> Path:
+        """The last execution of a chapter in a profile, where it failed: as far as it got."""
+        return self.build / "failed" / profile / f"{slug}.ipynb"
+
 
 @dataclass(frozen=True)
 class Chapter:
@@ -66,6 +70,7 @@ class Chapter:
     title: str
     budget: dict[str, float]
     parameters: dict[str, dict[str, Any]]
+    accelerator: dict[str, str]
     source: Path
 
     @property
@@ -89,6 +94,11 @@ class Job:
         """The seconds that the chapter may take in this profile."""
         return self.chapter.budget[self.profile]
 
+    @property
+    def accelerator(self) -> str:
+        """What the chapter needs in this profile: "cuda", or "cpu" for nothing in particular."""
+        return self.chapter.accelerator.get(self.profile, "cpu")
+
 
 def load_chapters(repository: Repository) -> list[Chapter]:
     """Read book/chapters.yml; every chapter's notebook is there, and every notebook listed."""
@@ -99,6 +109,7 @@ def load_chapters(repository: Repository) -> list[Chapter]:
             title=entry["title"],
             budget=entry["budget"],
             parameters=entry.get("parameters", {}),
+            accelerator=entry.get("accelerator", {}),
             source=repository.book / f"{entry['slug']}.ipynb",
         )
         for entry in yaml.safe_load(listing.read_text(encoding="utf-8"))
@@ -114,6 +125,10 @@ def load_chapters(repository: Repository) -> list[Chapter]:
         if set(chapter.budget) != set(PROFILES):
             raise CourseError(
                 f"book/chapters.yml: {chapter.slug} needs a budget for each of {', '.join(PROFILES)}."
+            )
+        if not set(chapter.accelerator.values()) <= {"cuda", "cpu"}:
+            raise CourseError(
+                f"book/chapters.yml: {chapter.slug} asks for {chapter.accelerator}: give cuda or cpu."
             )
     return chapters
 

@@ -16,13 +16,15 @@ def steps() -> dict[str, list[str]]:
     """The checks by name and in order; each is a command that the reader can run alone."""
     python = [sys.executable, "-m"]
     schema = python_package_folder("jupyter_book") / "config_schema.json"
-    workflow = ".github/workflows/cpu.yml"
+    workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
+    zizmor = str(Path(sys.executable).with_name("zizmor"))
     pytest = [*python, "pytest", "-q", "-n", str(core_count()), "--dist", "worksteal"]
     return {
         "lint": [*python, "ruff", "check"],
         "format": [*python, "ruff", "format", "--check"],
         "configuration": [*python, "check_jsonschema", "--schemafile", str(schema), "_config.yml"],
-        "workflow": [*python, "check_jsonschema", "--builtin-schema", "vendor.github-workflows", workflow],
+        "workflows": [*python, "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
+        "workflows' safety": [zizmor, "--offline", "--quiet", ".github/workflows"],
         "types": [*python, "mypy"],
         "unit tests": [*pytest, "--ignore", "tests/pages"],
         "book": [*python, "ci", "book"],
@@ -43,7 +45,8 @@ def run_all(repository: Repository) -> int:
     """Run every check even when one fails, and return 1 if any did."""
     results: dict[str, tuple[bool, float]] = {}
     for name, command in steps().items():
-        print(f"\n== {name}: python -m {' '.join(command[2:])}", flush=True)
+        shown = " ".join([Path(command[0]).name, *command[1:]])
+        print(f"\n== {name}: {shown}", flush=True)
         started = time.monotonic()
         done = subprocess.run(command, cwd=repository.root)
         results[name] = (done.returncode == 0, time.monotonic() - started)

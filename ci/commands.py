@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from ci import chapters, execute, pages
-from ci.chapters import BuildError, CourseError, Repository
+from ci.chapters import BuildError, CourseError, Job, Repository
+from ci.execute import Outcome
+from ci.machine import find_device
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
@@ -20,10 +24,25 @@ def run(root: Path, options: argparse.Namespace) -> int:
         match options.command:
             case "book":
                 return book(repository, options.profile, options.chapters)
+            case "plan":
+                from ci import plan
+
+                print(json.dumps(plan.plan(repository, **matrix_of(options))))
+                return 0
+            case "execute":
+                return execute_only(repository, options)
+            case "assemble":
+                from ci import assemble
+
+                assemble.assemble(repository, options.profile, options.folders)
+                return 0
             case "test":
                 from ci import check
 
                 return check.run_all(repository)
+            case "kd":
+                kd = [sys.executable, "-m", "kdlib.cli", *options.rest]
+                return subprocess.run(kd, cwd=root).returncode
             case "notebooks":
                 from ci import notebooks
 
@@ -59,17 +78,8 @@ def book(repository: Repository, profile: str, wanted: str) -> int:
     every = chapters.load_chapters(repository)
     jobs = chapters.plan_jobs(repository, every, profile)
     chosen = chapters.select(every, wanted)
-    stale = [job for job in jobs if job.chapter in chosen and not chapters.is_current(job)]
-    print(
-        f"{len(chosen) - len(stale)} of {len(chosen)} chapters are current; {len(stale)} to execute.",
-        flush=True,
-    )
-    outcomes = execute.execute(repository, stale)
-    failures = [outcome.failure for outcome in outcomes if outcome.failure]
-    for failure in failures:
-        text = failure if sys.stderr.isatty() else execute.without_colour(failure)
-        print(f"\n{text}", file=sys.stderr)
-    if failures:
+    outcomes = execute_stale(repository, [job for job in jobs if job.chapter in chosen])
+    if any(outcome.failure for outcome in outcomes):
         if repository.html.exists():
             print("The last good pages stay as they were.", file=sys.stderr)
         return 1
@@ -80,6 +90,44 @@ def book(repository: Repository, profile: str, wanted: str) -> int:
     address = (repository.html / "index.html").as_uri()
     print(f"Done in {time.monotonic() - started:.1f} s. Open in a browser: {address}")
     return 0
+
+
+def execute_only(repository: Repository, options: argparse.Namespace) -> int:
+    """Execute the chapters that are not current, each within its budget, and build no pages."""
+    if options.accelerator == "cuda" and find_device() == "CPU":
+        raise BuildError(
+            "These chapters need a GPU, and torch sees none: look at `nvidia-smi` on this runner."
+        )
+    chosen = chapters.select(chapters.load_chapters(repository), options.chapters)
+    jobs = chapters.plan_jobs(repository, chosen, options.profile)
+    outcomes = execute_stale(repository, jobs, limit=1.0)
+    return 1 if any(outcome.failure for outcome in outcomes) else 0
+
+
+def execute_stale(
+    repository: Repository, jobs: list[Job], limit: float = execute.LIMIT_IN_BUDGETS
+) -> list[Outcome]:
+    """Execute the jobs that are not current, and print what failed."""
+    stale = [job for job in jobs if not chapters.is_current(job)]
+    print(
+        f"{len(jobs) - len(stale)} of {len(jobs)} chapters are current; {len(stale)} to execute.", flush=True
+    )
+    outcomes = execute.execute(repository, stale, limit)
+    for outcome in outcomes:
+        if outcome.failure:
+            text = outcome.failure
+            print(f"\n{text if sys.stderr.isatty() else execute.without_colour(text)}", file=sys.stderr)
+    return outcomes
+
+
+def matrix_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What `plan.plan` is asked for."""
+    return {
+        "profile": options.profile,
+        "wanted": options.chapters,
+        "machines": options.machines,
+        "since": options.since,
+    }
 
 
 def lab(repository: Repository) -> int:

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from ci.chapters import BuildError, Job, Repository, course_metadata, read_notebook
-from ci.machine import core_count, find_device
+from ci.datanotes import noting
+from ci.machine import core_count, find_device, gpus
 
-# A cell that takes this many times its whole chapter's budget hangs.
-CELL_TIMEOUT_IN_BUDGETS = 10
+# A chapter that takes this many times its budget hangs.
+LIMIT_IN_BUDGETS = 10.0
 KERNEL_START_TIMEOUT = 120
 KEY_PACKAGES = ("kdlib", "torch", "torchvision", "numpy", "scikit-learn", "matplotlib")
 
@@ -38,34 +39,51 @@ class Outcome:
 
 
 class UnfinishedError(Exception):
-    """A cell that ran out of time or lost its kernel, with the notebook as far as it got."""
+    """A cell that failed, ran out of time or lost its kernel, with the notebook as far as it got.
 
-    def __init__(self, reason: str, notebook: Any) -> None:
+    Attributes:
+        number: which code cell it was, from 1.
+        source: its code.
+        reason: a traceback, or a sentence.
+    """
+
+    def __init__(self, number: int, source: str, reason: str, notebook: Any) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.number, self.source, self.reason = number, source, reason
         self.notebook = notebook
 
 
-def execute(repository: Repository, jobs: list[Job]) -> list[Outcome]:
-    """Execute the jobs side by side within the machine's cores, and say how each goes while it goes."""
+def execute(repository: Repository, jobs: list[Job], limit: float = LIMIT_IN_BUDGETS) -> list[Outcome]:
+    """Execute the jobs side by side within the machine's cores, and say how each goes while it goes.
+
+    Where there are GPUs, each has one kernel at a time: kernels that share one slow each other down and can
+    exhaust its memory.
+
+    Args:
+        repository: the sources.
+        jobs: what to execute.
+        limit: a chapter is stopped after so many times its budget.
+    """
     if not jobs:
         return []
-    device = find_device()
-    run = {"device": device, "commit": find_commit(repository), "versions": find_versions()}
-    # Kernels that share one GPU slow each other down and can exhaust its memory.
-    workers = 1 if device != "CPU" else min(len(jobs), core_count())
+    run = {"device": find_device(), "commit": find_commit(repository), "versions": find_versions()}
+    devices = gpus()
+    workers = min(len(jobs), len(devices) or core_count())
+    spawn = multiprocessing.get_context("spawn")
+    free = spawn.SimpleQueue()
+    for number in devices:
+        free.put(number)
     waiting = sorted(jobs, key=expected_seconds)
     running: dict[Future[Outcome], tuple[Job, float]] = {}
     outcomes: list[Outcome] = []
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), prepare_worker, (str(repository.root),)
-    )
+    initial = (str(repository.root), free if devices else None)
+    pool = ProcessPoolExecutor(workers, spawn, prepare_worker, initial)
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 job = waiting.pop()
                 show(f"{job.chapter.slug}: running in profile {job.profile}, budget {job.budget:.0f} s")
-                running[pool.submit(execute_one, repository, job, run)] = (job, time.monotonic())
+                running[pool.submit(execute_one, repository, job, run, limit)] = (job, time.monotonic())
             for future in wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done:
                 del running[future]
                 outcomes.append(future.result())
@@ -87,10 +105,12 @@ def execute(repository: Repository, jobs: list[Job]) -> list[Outcome]:
     return outcomes
 
 
-def prepare_worker(root: str) -> None:
-    """Set what a worker and its kernels need before anything of Jupyter is imported."""
+def prepare_worker(root: str, free_gpus: Any) -> None:
+    """Set what a worker and its kernels need before anything of Jupyter is imported; take a GPU if any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(kernel_environment(Path(root)))
+    if free_gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = free_gpus.get()
 
 
 def kernel_environment(root: Path) -> dict[str, str]:
@@ -106,76 +126,84 @@ def kernel_environment(root: Path) -> dict[str, str]:
     }
 
 
-def execute_one(repository: Repository, job: Job, run: dict[str, Any]) -> Outcome:
-    """Execute one chapter in this process and keep its notebook if it ran to its end."""
+def execute_one(repository: Repository, job: Job, run: dict[str, Any], limit: float) -> Outcome:
+    """Execute one chapter in this process and keep its notebook; one that failed is kept apart."""
     import nbformat
-    from papermill.exceptions import PapermillExecutionError
 
     started = time.monotonic()
     started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-    def outcome(failure: str | None) -> Outcome:
-        return Outcome(job.chapter.slug, time.monotonic() - started, job.budget, failure)
-
+    failed = repository.failed(job.profile, job.chapter.slug)
+    failure, output = None, job.output
     try:
-        notebook = run_papermill(job, repository.book)
-    except PapermillExecutionError as error:
-        return outcome(report(job, error.exec_count, error.source, "\n".join(error.traceback)))
+        with noting() as data:
+            notebook = run_papermill(job, repository.book, limit)
+        failed.unlink(missing_ok=True)
     except UnfinishedError as error:
-        return outcome(report(job, *last_started(error.notebook), error.reason))
-    done = outcome(None)
+        failure = report(job, error.number, error.source, error.reason)
+        notebook, output = error.notebook, failed
+    outcome = Outcome(job.chapter.slug, time.monotonic() - started, job.budget, failure)
     notebook.metadata["course"] = {
         "key": job.key,
         "profile": job.profile,
         "parameters": job.parameters,
         "started": started_at,
-        "seconds": round(done.seconds, 1),
+        "seconds": round(outcome.seconds, 1),
         "budget": job.budget,
+        "data": data,
         **run,
     }
-    write_whole(job.output, nbformat.writes(notebook).encode("utf-8"))
-    return done
+    write_whole(output, nbformat.writes(notebook).encode("utf-8"))
+    return outcome
 
 
-def run_papermill(job: Job, folder: Path) -> Any:
-    """Execute a chapter in a folder and return its notebook."""
+def run_papermill(job: Job, folder: Path, limit: float) -> Any:
+    """Execute a chapter in a folder and return its notebook.
+
+    Raises:
+        UnfinishedError: it did not run to its end.
+    """
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.engines import NBClientEngine, papermill_engines
+    from papermill.exceptions import PapermillExecutionError
     from papermill.execute import execute_notebook
 
+    seconds = max(1, round(limit * job.budget))
+    deadline = time.monotonic() + seconds
+    begun: list[Any] = []
+
     class RememberingEngine(NBClientEngine):  # type: ignore[misc]
-        """papermill's own engine, which otherwise loses the notebook when a cell never ends."""
+        """papermill's own engine, which otherwise loses the notebook when a cell fails or never ends."""
 
         @classmethod
         def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
-            try:
-                return super().execute_managed_notebook(nb_man, kernel_name, **options)
-            except CellTimeoutError as error:
-                reason = f"The cell was stopped after {cell_timeout(job)} s."
-                raise UnfinishedError(reason, nb_man.nb) from error
-            except DeadKernelError as error:
-                reason = "The kernel died while it ran this cell, most often for lack of memory."
-                raise UnfinishedError(reason, nb_man.nb) from error
+            begun.append(nb_man.nb)
+            return super().execute_managed_notebook(nb_man, kernel_name, **options)
 
     papermill_engines.register("remembering", RememberingEngine)
-    return execute_notebook(
-        job.chapter.source,
-        None,
-        job.parameters,
-        engine_name="remembering",
-        cwd=folder,
-        kernel_name="python3",
-        progress_bar=False,
-        request_save_on_cell_execute=False,
-        start_timeout=KERNEL_START_TIMEOUT,
-        execution_timeout=cell_timeout(job),
-        extra_arguments=["--IPKernelApp.log_level=50"],
-    )
-
-
-def cell_timeout(job: Job) -> int:
-    """The seconds after which a single cell is stopped."""
-    return max(1, round(CELL_TIMEOUT_IN_BUDGETS * job.budget))
+    try:
+        return execute_notebook(
+            job.chapter.source,
+            None,
+            job.parameters,
+            engine_name="remembering",
+            cwd=folder,
+            kernel_name="python3",
+            progress_bar=False,
+            request_save_on_cell_execute=False,
+            start_timeout=KERNEL_START_TIMEOUT,
+            timeout_func=lambda _cell: max(1, round(deadline - time.monotonic())),
+            extra_arguments=["--IPKernelApp.log_level=50"],
+        )
+    except PapermillExecutionError as error:
+        raise UnfinishedError(
+            error.exec_count, error.source, "\n".join(error.traceback), begun[-1]
+        ) from error
+    except CellTimeoutError as error:
+        reason = f"The chapter was stopped after {seconds} s, in this cell."
+        raise UnfinishedError(*last_started(begun[-1]), reason, begun[-1]) from error
+    except DeadKernelError as error:
+        reason = "The kernel died while it ran this cell, most often for lack of memory."
+        raise UnfinishedError(*last_started(begun[-1]), reason, begun[-1]) from error
 
 
 def last_started(notebook: Any) -> tuple[int, str]:

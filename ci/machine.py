@@ -22,3 +22,14 @@ def find_device() -> str:
     question = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU')"
     answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True)
     return answer.stdout.strip() or "CPU"
+
+
+def gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; none without a GPU."""
+    if find_device() == "CPU":
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return named.split(",")
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout
+    return [str(number) for number in range(len(listed.splitlines()))]

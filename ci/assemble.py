@@ -1,0 +1,91 @@
+"""From what the machines executed to pages: every notebook checked against the sources, and one archive."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ci.chapters import (
+    BuildError,
+    Job,
+    Notebook,
+    Repository,
+    course_metadata,
+    load_chapters,
+    plan_jobs,
+    read_notebook,
+)
+from ci.execute import find_commit, show, write_whole
+from ci.pages import build_pages
+from ci.status import bounds, claims_of
+
+
+def assemble(repository: Repository, profile: str, folders: Sequence[Path]) -> None:
+    """Take in the executed notebooks below some folders, check every claim, build pages and the archive.
+
+    A chapter that is missing or is of other sources does not stop the others; its page says that it is not
+    from the present sources.
+
+    Raises:
+        BuildError: a chapter of the present sources is missing, or a claim does not hold; by then everything
+            that could be built has been built.
+    """
+    jobs = plan_jobs(repository, load_chapters(repository), profile)
+    faults = []
+    for job in jobs:
+        faults += take_in(job, folders)
+    build_pages(repository, jobs)
+    show(f"The pages as one archive: {archive(repository)}")
+    if faults:
+        raise BuildError("\n".join(faults))
+
+
+def take_in(job: Job, folders: Sequence[Path]) -> list[str]:
+    """Put a chapter's executed notebook in its place, and return what is wrong with it, in sentences."""
+    name = f"{job.chapter.slug}.ipynb"
+    found = sorted(
+        path for folder in folders for path in folder.rglob(name) if path.parent.name == job.profile
+    )
+    keys = {path: course_metadata(read_notebook(path)).get("key") for path in found}
+    for path, key in keys.items():
+        if key == job.key:
+            write_whole(job.output, path.read_bytes())
+            break
+    if not job.output.is_file() or course_metadata(read_notebook(job.output)).get("key") != job.key:
+        why = f"is of other sources ({found[0]})" if found else "was not handed in"
+        return [f"{job.chapter.slug}: the executed notebook {why}; execute it in profile {job.profile}."]
+    return [f"{job.chapter.slug}: {claim}" for claim in broken_claims(read_notebook(job.output))]
+
+
+def broken_claims(notebook: Notebook) -> list[str]:
+    """The claims whose value is outside their bounds, in sentences."""
+    return [
+        f"the claim {claim['sentence']!r} has the value {claim['value']:.4g}, not {bounds(claim)}."
+        for claim in claims_of(notebook)
+        if not _least(claim) <= claim["value"] <= _most(claim)
+    ]
+
+
+def _least(claim: dict[str, Any]) -> float:
+    return -math.inf if claim.get("at_least") is None else float(claim["at_least"])
+
+
+def _most(claim: dict[str, Any]) -> float:
+    return math.inf if claim.get("at_most") is None else float(claim["at_most"])
+
+
+def archive(repository: Repository) -> Path:
+    """The pages as a zip with its SHA-256 beside it; each is there as a whole or not at all."""
+    commit = find_commit(repository).replace("+", "-changed").replace(" ", "-")
+    target = repository.build / f"course-{commit}.zip"
+    with tempfile.TemporaryDirectory(dir=repository.build) as scratch:
+        made = Path(shutil.make_archive(str(Path(scratch) / target.stem), "zip", repository.html))
+        digest = hashlib.sha256(made.read_bytes()).hexdigest()
+        made.replace(target)
+    write_whole(target.with_name(f"{target.name}.sha256"), f"{digest}  {target.name}\n".encode())
+    return target

@@ -1,0 +1,104 @@
+"""The workflows call scripts only, and the scripts do on this machine what they do on a runner."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from made_up_course import ROOT
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+CHAPTER = "02-temperature"
+
+
+def commands_of(workflow: Path) -> list[str]:
+    jobs = yaml.safe_load(workflow.read_text())["jobs"].values()
+    return [step["run"] for job in jobs for step in job.get("steps", []) if "run" in step]
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_command_is_a_make_target_or_a_script(workflow: Path) -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for command in commands_of(workflow):
+        first, *rest = command.split()
+        if first == "make":
+            assert set(rest) <= targets, command
+        else:
+            script = ROOT / first
+            assert (script.is_file(), os.access(script, os.X_OK), rest) == (True, True, []), command
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_code_of_a_fork_gets_no_secret_and_no_runner_of_ours(workflow: Path) -> None:
+    text = workflow.read_text()
+    assert "secrets." not in text
+    assert "pull_request_target" not in text
+    if "self-hosted" in text:
+        assert "github.event.pull_request.head.repo.full_name == github.repository" in text
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh checkout of the sources as they are here, in a repository of its own."""
+    folder = tmp_path_factory.mktemp("checkout") / "course"
+    git = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(git, check=True, capture_output=True, text=True).stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith("data/results/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "as it is"]):
+        identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", "-C", str(folder), *identity, *command], check=True)
+    return folder
+
+
+def call(checkout: Path, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PROFILE": "quick", "OMP_NUM_THREADS": "1", **variables}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment.pop("KDLIB_RESULTS", None)
+    return subprocess.run(
+        [f"ci/gpu/{script}.sh"], cwd=checkout, env=environment, capture_output=True, text=True
+    )
+
+
+def test_the_scripts_from_plan_to_pages(checkout: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    planned = call(checkout, "plan", CHAPTERS="02", GITHUB_OUTPUT=str(output))
+    assert planned.returncode == 0, planned.stderr
+    (entry,) = json.loads(output.read_text().removeprefix("matrix="))["include"]
+    assert (entry["chapters"], entry["accelerator"]) == ("02", "cpu")
+    unchanged = call(checkout, "plan", BASE="HEAD", GITHUB_OUTPUT=str(output))
+    assert json.loads(unchanged.stdout.splitlines()[-1].removeprefix("matrix=")) == {"include": []}
+
+    record = checkout / "data" / "results" / "made-up" / "short" / "a-seed0.json"
+    record.parent.mkdir(parents=True)
+    shutil.copy2(next((ROOT / "data" / "results").glob("01-*/short/*.json")), record)
+    executed = call(checkout, "execute", CHAPTERS=entry["chapters"], ACCELERATOR=entry["accelerator"])
+    assert executed.returncode == 0, executed.stderr
+
+    build = checkout / "_build"
+    handed_in = build / "handed-in" / "executed-0"
+    handed_in.mkdir(parents=True)
+    for name in ("executed", "records.tar.gz"):
+        (build / name).rename(handed_in / name)
+    record.unlink()
+    assembled = call(checkout, "assemble")
+    assert assembled.returncode == 1, "the other chapters were not executed"
+    assert "01-why-distil: the executed notebook was not handed in" in assembled.stderr
+    assert CHAPTER not in assembled.stderr
+    assert record.is_file(), "the records are back"
+    assert "Temperature" in (build / "html" / f"{CHAPTER}.html").read_text()
+    assert len(list(build.glob("course-*.zip"))) == 1
+
+
+def test_a_runner_without_the_gpu_that_is_needed(checkout: Path) -> None:
+    done = call(checkout, "execute", CHAPTERS="02", ACCELERATOR="cuda")
+    assert done.returncode == 1
+    assert "need a GPU, and torch sees none" in done.stderr
