@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import yaml
+
 from ci.chapters import (
     PROFILES,
     BuildError,
@@ -28,7 +30,8 @@ from ci.chapters import (
 )
 from ci.dependencies import tree_hash
 from ci.execute import without_colour
-from ci.status import CLAIM, status_page
+from ci.records import Group, key_of, load_groups, record_pages, with_links
+from ci.status import CLAIM, claims_page, status_page
 
 KEY_FILE = ".course-key"
 SPHINX_COMPLAINT = re.compile(r"(WARNING|ERROR|CRITICAL):|^\w*(Error|Exception)\b")
@@ -63,15 +66,45 @@ def page_key(html: Path) -> str | None:
 
 
 def stage_sources(repository: Repository, jobs: list[Job], stage: Path) -> None:
-    """Copy book/ with every chapter's outputs put in, and write the status page."""
+    """Copy book/ with every chapter's outputs put in, and write the pages that say where they are from."""
     shutil.copytree(repository.book, stage, ignore=shutil.ignore_patterns("*.ipynb", ".ipynb_checkpoints"))
+    groups = load_groups(repository.root / "data" / "results")
+    by_key = {key_of(group.place(group.records[0])): group for group in groups}
     executed: list[tuple[Chapter, Notebook | None]] = []
     for job in jobs:
         last = last_execution(repository, job)
         executed.append((job.chapter, last))
         page = with_outputs(read_notebook(job.chapter.source), last, note_for(job, last))
+        link_records(page, job.chapter.slug, by_key)
         (stage / job.chapter.source.name).write_text(json.dumps(page), encoding="utf-8")
-    (stage / "status.md").write_text(status_page(executed), encoding="utf-8")
+    records = record_pages(groups, {job.chapter.slug: job.chapter.title for job in jobs})
+    written = {"status": status_page(executed), "claims": claims_page(executed), **records}
+    for name, text in written.items():
+        (stage / f"{name}.md").write_text(text, encoding="utf-8")
+    list_below(stage / "_toc.yml", "records", [name for name in records if name != "records"])
+
+
+def link_records(page: Notebook, slug: str, groups: dict[str, Group]) -> None:
+    """Let recorded numbers in the tables of a chapter lead to their records."""
+    for cell in page["cells"]:
+        for output in cell.get("outputs", []):
+            markup = output.get("data", {}).get("text/html")
+            if markup is not None:
+                text = with_links("".join(markup), slug, groups)
+                output["data"] = output["data"] | {"text/html": text}
+
+
+def list_below(contents: Path, name: str, pages: list[str]) -> None:
+    """List pages below another one in the book's table of contents, if that is in it."""
+    listing = yaml.safe_load(contents.read_text(encoding="utf-8"))
+    chapters = [
+        *listing.get("chapters", []),
+        *(c for part in listing.get("parts", []) for c in part["chapters"]),
+    ]
+    for chapter in chapters:
+        if chapter["file"] == name and pages:
+            chapter["sections"] = [{"file": page} for page in pages]
+    contents.write_text(yaml.safe_dump(listing, sort_keys=False), encoding="utf-8")
 
 
 def last_execution(repository: Repository, job: Job) -> Notebook | None:

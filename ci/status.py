@@ -1,4 +1,4 @@
-"""The status page: what was executed, when and with what, and every claim of the book with its value."""
+"""Two pages: what was executed, when, where and from what; and every claim of the book with its value."""
 
 from __future__ import annotations
 
@@ -8,27 +8,56 @@ from ci.chapters import Chapter, Notebook, course_metadata
 
 CLAIM = "application/vnd.kdlib.claim+json"
 
-INTRODUCTION = """\
+WHAT_RAN = """\
 # What ran
 
-This page is written by the build. It says how each chapter on these pages was executed, and lists every claim
-of the book with the value that the last execution found. A claim that does not hold stops the build.
+This page is written by the build. It says how each chapter on these pages was executed. What its sentences
+rest on is on the page [Claims](claims.md); runs that were recorded before are on the page
+[Records](records.md).
 
 ## Chapters
+"""
+
+CLAIMS = """\
+# Claims
+
+This page is written by the build. It lists every quantitative sentence of the book that a cell checks, with
+the value that the last execution found, and what the value has to be. A claim that does not hold stops the
+build.
 """
 
 
 def status_page(executed: list[tuple[Chapter, Notebook | None]]) -> str:
     """The Markdown of the status page, from each chapter's last execution (None where there is none)."""
     run = [(chapter, notebook) for chapter, notebook in executed if notebook is not None]
-    sections = [INTRODUCTION, chapter_table(executed), "", "## Claims", ""]
-    for chapter, notebook in run:
-        claims = claims_of(notebook)
-        if claims:
-            sections += [f"### {link(chapter)}", "", claim_table(claims), ""]
-    sections += ["## Versions", ""]
+    sections = [WHAT_RAN, chapter_table(executed), "", "## Data", ""]
+    sections += [f"- {link(chapter)}: {data_sets(notebook)}" for chapter, notebook in run]
+    sections += ["", "## Versions", ""]
     sections += [f"- {link(chapter)}: {versions(notebook)}" for chapter, notebook in run]
     return "\n".join(sections) + "\n"
+
+
+def claims_page(executed: list[tuple[Chapter, Notebook | None]]) -> str:
+    """The Markdown of the page of claims."""
+    sections = [CLAIMS]
+    for chapter, notebook in executed:
+        if notebook is not None and (claims := claims_of(notebook)):
+            sections += [f"## {link(chapter)}", "", last_run(notebook), "", claim_table(claims), ""]
+    return "\n".join(sections) + "\n"
+
+
+def last_run(notebook: Notebook) -> str:
+    """When and how a chapter was executed, in a sentence."""
+    noted = course_metadata(notebook)
+    profile = ", ".join([noted["profile"], *changed_parameters(noted)])
+    return (
+        f"Last run: {moment(noted)} UTC, profile {profile}, on {noted['device']}, commit {noted['commit']}."
+    )
+
+
+def moment(noted: dict[str, Any]) -> str:
+    """When an execution began, to the minute."""
+    return str(noted["started"][:16]).replace("T", " ")
 
 
 def chapter_table(executed: list[tuple[Chapter, Notebook | None]]) -> str:
@@ -43,10 +72,9 @@ def chapter_table(executed: list[tuple[Chapter, Notebook | None]]) -> str:
             continue
         noted = course_metadata(notebook)
         profile = ", ".join([noted["profile"], *changed_parameters(noted)])
-        started = noted["started"][:16].replace("T", " ")
         over = " (over)" if noted["seconds"] > noted["budget"] else ""
         time = f"{noted['seconds']:.0f} s{over}"
-        cells = [profile, started, time, f"{noted['budget']:.0f} s", noted["device"], noted["commit"]]
+        cells = [profile, moment(noted), time, f"{noted['budget']:.0f} s", noted["device"], noted["commit"]]
         rows.append(f"| {link(chapter)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
@@ -88,6 +116,18 @@ def bounds(claim: dict[str, Any]) -> str:
 def versions(notebook: Notebook) -> str:
     """The versions that the chapter ran with."""
     return ", ".join(f"{name} {version}" for name, version in course_metadata(notebook)["versions"].items())
+
+
+def data_sets(notebook: Notebook) -> str:
+    """The data sets that the chapter loaded, each with the fingerprint of its training images."""
+    noted = course_metadata(notebook).get("data")
+    if noted is None:
+        return "not noted"
+    told = [
+        f"{each['data']}: {each['images']['train']} images to train on, fingerprint `{each['fingerprint']}`"
+        for each in noted
+    ]
+    return "; ".join(told) or "none"
 
 
 def link(chapter: Chapter) -> str:

@@ -1,13 +1,16 @@
-"""`kd`: run recipes, show tables and what there is, get data sets.
+"""`kd`: run recipes, show tables and what there is, repeat and move records, get data sets.
 
-Exit codes: 0 done; 1 a run failed; 2 the command was wrong, or what it names is not there; 130 Ctrl-C.
+Exit codes: 0 done; 1 a run failed, or is not what its record says; 2 the command was wrong, or what it names
+is not there; 130 Ctrl-C.
 """
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -17,10 +20,13 @@ from kdlib.data.inventory import check_data, inventory
 from kdlib.published import published, published_names
 from kdlib.recipes import PROFILES, Recipe, find_recipes
 from kdlib.recipes.reading import near
-from kdlib.results import RunRecord, Summary, Table, recorded, table
-from kdlib.runs import Store, finished, perform
+from kdlib.results import RunRecord, Summary, Table, recorded, results_folder, table
+from kdlib.results.archive import merge, pack
+from kdlib.runs import Store, finished, perform, verify
+from kdlib.runs.verification import TOLERANCE
 from kdlib.tables import Comparison, comparison
-from kdlib.training import DivergedError
+from kdlib.training import DivergedError, processes
+from kdlib.training.launch import launch
 
 app = typer.Typer(
     help="Knowledge distillation: recipes to run, and what came of them.",
@@ -29,9 +35,12 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The data sets of the course.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+results_app = typer.Typer(help="Records of runs, on their way between machines.", no_args_is_help=True)
+app.add_typer(results_app, name="results")
 
 _PATTERN = "A name, or a pattern with *, ? and […] as a shell has them."
 Root = Annotated[str | None, typer.Option(help="The data root; KDLIB_DATA if not given.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 DataName = Annotated[str, typer.Argument(help="One of those that `kd data list` shows.")]
 
 
@@ -52,7 +61,10 @@ def run(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1, for example.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    number: Annotated[
+        int, typer.Option("--processes", min=1, help="Train in so many processes here, one a GPU.")
+    ] = 1,
+    as_json: AsJson = False,
     resume: Annotated[  # noqa: ARG001  # accepted, because scripts say it
         bool, typer.Option("--resume", help="Go on where a stopped run was. So it is always.")
     ] = True,
@@ -60,13 +72,75 @@ def run(
     """Train recipes, their teachers first, unless that is done.
 
     A run that was stopped goes on where it was when the same command is given again.
+
+    Several processes, these or those of torchrun --no-python kd run …, take a share of every batch each. The
+    recipe's batch size is that of all together, so that its learning rate stays, and the result is that of
+    one process but for rounding.
     """
     with _told():
+        if number > 1 and processes.count() == 1:
+            raise typer.Exit(_launch(number))
+        processes.join()
         recipes = find_recipes(pattern, profile, _settings(changes or []))
         done, failed = _perform_all(recipes, seed, device)
-        typer.echo(json.dumps(done, indent=1) if as_json else repr(_results(done)))
+        if processes.is_first():
+            typer.echo(json.dumps(done, indent=1) if as_json else repr(_results(done)))
+        processes.leave()
         if failed:
             raise typer.Exit(1)
+
+
+@app.command("sweep")
+def run_recipes_by_engine(
+    pattern: Annotated[str, typer.Argument(help=f"Recipes to run. {_PATTERN}")],
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="-- OPTIONS", help="Of Snakemake, behind two dashes.")
+    ] = None,
+    profile: Annotated[Literal["quick", "short", "full"], typer.Option(help="As for `kd run`.")] = "quick",
+    seed: Annotated[list[int] | None, typer.Option(help="As for `kd run`.")] = None,
+    device: Annotated[str, typer.Option(help="auto or cpu; auto asks for a GPU a run in full.")] = "auto",
+    cores: Annotated[
+        int | None,
+        typer.Option(help="Cores to use here; elsewhere, how many jobs may be in the queue at a time."),
+    ] = None,
+    executor: Annotated[
+        Literal["local", "slurm", "kubernetes"], typer.Option(help="Where the runs are performed.")
+    ] = "local",
+    retries: Annotated[
+        int, typer.Option(help="Of a run that fails or is killed; it goes on where it was.")
+    ] = 2,
+) -> None:
+    """Train recipes, each run a job of its own, here or on a cluster, by Snakemake.
+
+    Teachers come first. A sweep that was stopped goes on where it was when the same command is given again.
+    """
+    from kdlib.sweeps import Sweep, run_sweep
+
+    with _told():
+        sweep = Sweep(pattern, profile, tuple(seed or ()) or None, device, retries)
+        left = run_sweep(sweep, executor, cores, options or ())
+        for sentence in left:
+            _say(f"error: {sentence}")
+        if left:
+            raise typer.Exit(1)
+
+
+@app.command("cost")
+def show_cost(
+    pattern: Annotated[str, typer.Argument(help=f"Recipes. {_PATTERN}")] = "*",
+    profile: Annotated[Literal["quick", "short", "full"], typer.Option(help="As for `kd run`.")] = "full",
+    device: Annotated[
+        str, typer.Option(help="Whose records count: a part of the name that they have for it.")
+    ] = "H200",
+    images_per_second: Annotated[
+        float | None, typer.Option(help="Of every run, in place of the records: for an estimate of your own.")
+    ] = None,
+) -> None:
+    """Show what the runs behind each published table cost on 1, 8 and 64 GPUs, as far as it was measured."""
+    from kdlib.sweeps.cost import cost_table
+
+    with _told():
+        typer.echo(repr(cost_table(pattern, profile, device=device, images_per_second=images_per_second)))
 
 
 @app.command("table")
@@ -96,6 +170,87 @@ def list_recipes(
         names = [recipe.name for recipe in by_profile["full"]]
         rows = list(zip(names, *columns, strict=True))
         typer.echo(repr(table(["recipe", *PROFILES], rows, "Runs that are done, of those in the recipe")))
+
+
+@app.command("verify")
+def verify_record(
+    record: Annotated[str, typer.Argument(help="Its file; a path below data/results will do.")],
+    tolerance: Annotated[
+        float, typer.Option(help="For the final metrics, where digits cannot be asked for.")
+    ] = TOLERANCE,
+    device: Annotated[str, typer.Option(help="As for `kd run`; the record's own kind if not given.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Repeat a recorded run from its recipe, and compare.
+
+    On the record's processor, with its torch and as many threads, every metric and curve has to be the same
+    to the last digit; elsewhere, and on a GPU, the final metrics within the tolerance.
+
+    The exit code is 0 if the run is the same, and 1 if not. Nothing is written to the store or to
+    data/results; teachers that are in the store are not trained again.
+    """
+    with _told():
+        path = _record_file(record)
+        try:
+            found = verify(RunRecord.load(path), name=str(path), tolerance=tolerance, device=device)
+        except (DivergedError, MemoryError, RuntimeError) as error:
+            _say(f"error: {path} could not be repeated: {error}")
+            raise typer.Exit(1) from error
+        if as_json:
+            typer.echo(json.dumps({"record": str(path), **found.as_dict()}, indent=1))
+        else:
+            for name in found.reused:
+                typer.echo(f"from the store: {name}")
+            for warning in found.warnings:
+                typer.echo(f"warning: {warning}")
+            typer.echo(found.verdict)
+        if not found.same:
+            raise typer.Exit(1)
+
+
+@results_app.command("pack")
+def pack_results(
+    to: Annotated[str, typer.Option("--to", metavar="FILE.tar.gz", help="The file to write.")],
+    pattern: Annotated[
+        str, typer.Argument(help=f"Paths or folders below data/results, or recipes. {_PATTERN}")
+    ] = "*",
+    as_json: AsJson = False,
+) -> None:
+    """Write records into one file, to be merged on another machine."""
+    with _told():
+        packed = pack(pattern, to)
+        if as_json:
+            typer.echo(json.dumps(asdict(packed) | {"file": str(packed.file)}, indent=1))
+        else:
+            size = f"{packed.size / 1000:.0f} kB"
+            typer.echo(f"{packed.file}: records: {packed.records}, {size}, sha256 {packed.sha256}")
+
+
+@results_app.command("merge")
+def merge_results(
+    files: Annotated[list[str], typer.Argument(help="That `kd results pack` wrote.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let theirs take the place of other records of the same runs.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put the records of other machines into data/results.
+
+    What is there already is left alone, so that merging twice is merging once. Where another record of the
+    same run is there, it stays, and the exit code is 1. Nothing is merged from a damaged file.
+    """
+    with _told():
+        merged = merge(files, replace=replace)
+        if as_json:
+            typer.echo(json.dumps(asdict(merged), indent=1))
+        else:
+            counts = {"added": merged.added, "replaced": merged.replaced, "there already": merged.there}
+            told = ", ".join(f"{len(places)} {what}" for what, places in counts.items() if places)
+            typer.echo(f"{results_folder()}: {told or 'nothing added'}")
+        for place, why in merged.refused.items():
+            _say(f"error: {place} stays as it was: {why}; --replace would take it.")
+        if merged.refused:
+            raise typer.Exit(1)
 
 
 @data_app.command("list")
@@ -131,7 +286,7 @@ def _told() -> Iterator[None]:
     except KeyboardInterrupt as error:
         _say("stopped; what is done is kept, and the same command goes on from there.")
         raise typer.Exit(130) from error
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
         _say(f"error: {error}")
         raise typer.Exit(2) from error
     except OSError as error:
@@ -140,8 +295,27 @@ def _told() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def _say(what: str) -> None:
-    print(" ".join(what.split()), file=sys.stderr, flush=True)
+def _say(what: str, speaks: Callable[[], bool] = processes.is_first_to_end) -> None:
+    """One sentence on stderr; of processes that train together one speaks."""
+    if speaks():
+        print(" ".join(what.split()), file=sys.stderr, flush=True)
+
+
+def _record_file(name: str) -> Path:
+    """The file of a record, by its path or by the one below ``data/results`` that tables and pages show."""
+    for path in (Path(name), results_folder() / name):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"there is no record {name}, here or in {results_folder()}.")
+
+
+def _launch(number: int) -> int:
+    """This command in several processes; its exit code."""
+    try:
+        return launch("kdlib.cli", sys.argv[1:], number)
+    except RuntimeError as error:
+        _say(f"error: {error}")
+        return 1
 
 
 def _settings(changes: Sequence[str]) -> dict[str, str]:
@@ -164,9 +338,16 @@ def _perform_all(
             try:
                 done.append(_summary(recipe, perform(recipe, seed, device=device)))
             except (DivergedError, MemoryError, RuntimeError) as error:
-                # The other runs of a sweep may well go through.
                 failed += 1
-                _say(f"error: {recipe.name}@{seed} ({recipe.profile}) failed: {error}")
+                said = f"error: {recipe.name}@{seed} ({recipe.profile}) failed: {error}"
+                if isinstance(error, DivergedError) or processes.count() == 1:
+                    # All processes know, and the other runs of a sweep may well go through.
+                    _say(said, processes.is_first)
+                    continue
+                # The others would wait for this process.
+                if not processes.is_lost(error):
+                    _say(said)
+                raise typer.Exit(1) from error
     return done, failed
 
 
@@ -226,3 +407,7 @@ def _progress(recipe: Recipe) -> str:
     done = [seed for seed, folder in folders.items() if folder.is_finished or seed in there]
     waiting = any(folder.is_under_way for folder in folders.values())
     return f"{len(done)} of {len(folders)}{', one under way' if waiting else ''}"
+
+
+if __name__ == "__main__":
+    main()

@@ -17,11 +17,17 @@ class Objective(nn.Module):
     """What `kdlib.fit` trains: a student, perhaps its teacher, and a loss that says how well it does."""
 
     student: nn.Module
+    _collect: Callable[[Outputs], Outputs] | None = None
 
     @property
     def teacher(self) -> nn.Module | None:
         """The network whose answers the student's are compared with in an evaluation."""
         return None
+
+    @property
+    def learners(self) -> Sequence[nn.Module]:
+        """The networks that are trained on the images."""
+        return [self.student]
 
     def connect(self, images: Tensor, seed: int = 0) -> Self:
         """Build what is trained besides the student; called before the optimiser is made."""
@@ -30,8 +36,24 @@ class Objective(nn.Module):
     def forward(
         self, images: Tensor, labels: Tensor, indices: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total, and every term of it by name, before its weight."""
+        """The total, and every term of it by name, before its weight.
+
+        Both are computed from `collected` outputs, so that processes that share a batch have the same.
+        """
         raise NotImplementedError
+
+    def collected(self, outputs: Outputs) -> Outputs:
+        """What the networks gave out for the whole batch, of which these images may be a share."""
+        return outputs if self._collect is None else self._collect(outputs)
+
+    @contextmanager
+    def collecting(self, collect: Callable[[Outputs], Outputs]) -> Iterator[None]:
+        """Get the outputs for the other shares of a batch from `collect` meanwhile."""
+        self._collect = collect
+        try:
+            yield
+        finally:
+            self._collect = None
 
     def describe(self) -> list[str]:
         """The terms as they are written, for a run record."""
@@ -142,7 +164,9 @@ class Distiller(Objective):
         teacher_logits, teacher_maps = self._taught(images)
         student_logits, student_maps = _run(self.student, images, self._student_layers, self._copies_student)
         _check_classes(student_logits)
-        outputs = Outputs(student_logits, teacher_logits, labels, student_maps, teacher_maps, indices)
+        outputs = self.collected(
+            Outputs(student_logits, teacher_logits, labels, student_maps, teacher_maps, indices)
+        )
         terms = {term.name: term(outputs) for term in self._terms()}
         total = torch.stack([term.weight * terms[term.name] for term in self._terms()]).sum()
         return total, terms

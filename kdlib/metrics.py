@@ -1,4 +1,4 @@
-"""What a classifier's logits are worth. Fractions between 0 and 1, unless said otherwise."""
+"""What logits are worth, and how alike two networks are. Fractions between 0 and 1, unless said otherwise."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -87,10 +87,46 @@ def agreement(student_logits: Tensor, teacher_logits: Tensor) -> float:
     return accuracy(student_logits, teacher_labels)
 
 
+def linear_cka(first: Tensor, second: Tensor) -> float:
+    r"""How alike two networks arrange the same images: linear centred kernel alignment.
+
+    .. math::
+
+        \mathrm{CKA}(X, Y) =
+        \frac{\lVert Y^\top X \rVert_F^2}{\lVert X^\top X \rVert_F \, \lVert Y^\top Y \rVert_F}
+
+    where X and Y are the features with the mean over images taken out. 1 where Y is X rotated, mirrored or
+    scaled by one number; 0 where no feature of one goes along with any of the other. Computed in float64. The
+    widths may differ. With fewer images than features even unrelated ones come out high: use many images.
+
+    Args:
+        first: features, one row an image, shape (N, D).
+        second: of the same images in the same order, shape (N, E).
+
+    Raises:
+        ValueError: shapes do not fit, there are fewer than two images, a value is NaN or infinite, or one of
+            the two is the same for every image.
+
+    Reference:
+        Kornblith, Norouzi, Lee and Hinton, "Similarity of Neural Network Representations Revisited", 2019.
+    """
+    if first.ndim != 2 or second.ndim != 2 or len(first) != len(second):
+        raise ValueError(
+            f"features have shapes {tuple(first.shape)} and {tuple(second.shape)}; give (N, D) and (N, E) of "
+            "the same images, maps flattened or averaged first."
+        )
+    if len(first) < 2:
+        raise ValueError(
+            f"there are features of {len(first)} images; how images lie to one another takes 2 or more."
+        )
+    x, y = _centred(first, "first"), _centred(second, "second")
+    return float((y.T @ x).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm()))
+
+
 def classification_metrics(
     logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
 ) -> dict[str, float]:
-    """All of the above by name: what `kdlib.evaluate` reports and a run record keeps."""
+    """What there is to say of logits, by name: what `kdlib.evaluate` reports and a run record keeps."""
     metrics = {
         "accuracy": accuracy(logits, labels),
         "top_5_accuracy": top_k_accuracy(logits, labels, k=min(5, logits.shape[1])),
@@ -100,6 +136,22 @@ def classification_metrics(
     if teacher_logits is not None:
         metrics["agreement"] = agreement(logits, teacher_logits)
     return metrics
+
+
+def _centred(features: Tensor, which: str) -> Tensor:
+    values = features.double()
+    if not values.isfinite().all():
+        row = int((~values.isfinite()).any(dim=1).nonzero()[0])
+        raise ValueError(f"the {which} features hold nan or an infinity in row {row}; leave that image out.")
+    centred = values - values.mean(dim=0)
+    # The mean of equal numbers is off by a rounding error.
+    if centred.norm() <= 1e-12 * values.norm():
+        raise ValueError(
+            f"the {which} features are the same for all {len(values)} images; there is nothing to compare."
+        )
+    # Features may be so large or small that their fourth powers leave the range of float64.
+    unit: Tensor = centred / centred.norm()
+    return unit
 
 
 def _check(logits: Tensor, labels: Tensor) -> None:

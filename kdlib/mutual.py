@@ -48,6 +48,10 @@ class Mutual(Objective):
         self._terms = tuple(terms)
         self.train()
 
+    @property
+    def learners(self) -> Sequence[nn.Module]:
+        return [self.student, self.peer]
+
     def connect(self, images: Tensor, seed: int = 0) -> Self:  # noqa: ARG002  # as every Objective has it
         """Nothing is to be built: the terms are on logits."""
         return self
@@ -58,8 +62,8 @@ class Mutual(Objective):
         """The sum of both students' weighted totals, and the mean of every term over the two, by name."""
         first, second = self.student(images), self.peer(images)
         views = [
-            Outputs(first, second.detach(), labels, indices=indices),
-            Outputs(second, first.detach(), labels, indices=indices),
+            self.collected(Outputs(first, second.detach(), labels, indices=indices)),
+            self.collected(Outputs(second, first.detach(), labels, indices=indices)),
         ]
         values = {term.name: torch.stack([term(view) for view in views]) for term in self._terms}
         total = torch.stack([term.weight * values[term.name].sum() for term in self._terms]).sum()

@@ -192,7 +192,10 @@ class Comparison:
         cells.append(_html_cell(line.printed(), f"printed: {line.cell.printed}"))
         for profile in self.profiles:
             ours = line.ours.get(profile)
-            cells.append(_html_cell(line.figures(profile), _whence(ours) if ours and ours.files else ""))
+            if ours and ours.files:
+                cells.append(_html_cell(line.figures(profile), _whence(ours), ours.files))
+            else:
+                cells.append(_html_cell(line.figures(profile)))
         return "".join(cells)
 
     def _html_records(self) -> str:
@@ -399,12 +402,14 @@ def _difference(difference: PairedDifference, metric: str) -> str:
     return f"Δ {mean} ({low} to {high})"
 
 
-def _html_cell(figures: Sequence[str], title: str) -> str:
+def _html_cell(figures: Sequence[str], title: str = "", files: Sequence[str] = ()) -> str:
+    """A cell, with what it says on a pause of the mouse, and the records that a built page links it to."""
     # A mean stays with its spread where a narrow screen breaks lines.
     first, *others = (html.escape(figure).replace(" ± ", "&nbsp;±&nbsp;") for figure in figures)
+    records = f' data-records="{html.escape(" ".join(files))}"' if files else ""
     about = f' title="{html.escape(title)}"' if title else ""
     small = "".join(f"<br><small>{other}</small>" for other in others)
-    return f"<td><span{about}>{first}</span>{small}</td>"
+    return f"<td><span{records}{about}>{first}</span>{small}</td>"
 
 
 def _whence(ours: Ours) -> str:

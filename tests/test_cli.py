@@ -40,7 +40,10 @@ def said(result, code):
     return lines[0]
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["table"], ["list"], ["data"], ["data", "get"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["run"], ["table"], ["list"], ["data"], ["data", "get"], ["verify"], ["results", "pack"]],
+)
 def test_help(command):
     result = kd(*command, "--help")
     assert result.exit_code == 0
@@ -170,3 +173,100 @@ def test_data_sets(places):
     assert "no data set is called 'hymenopteran'" in said(kd("data", "check", "hymenopteran"), 2)
     assert "nothing to download for 'digits'" in said(kd("data", "get", "digits"), 2)
     assert str(places / "there") in kd("data", "list", "--root", str(places / "there")).stdout
+
+
+def made_record():
+    """The file of a quick run in the store."""
+    assert kd("run", BASELINE, "--seed", "0", *OFF).exit_code == 0
+    (record,) = Store().root.glob("*/seed0/record.json")
+    return record
+
+
+def changed(path, **changes):
+    """A copy of a record's file, changed."""
+    other = path.with_name("changed.json")
+    other.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return other
+
+
+def test_verify_repeats_a_run():
+    result = kd("verify", str(made_record()))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].startswith("same: ")
+    assert "to the last digit" in result.stdout
+
+
+def test_verify_says_what_differs():
+    wrong = changed(made_record(), final={"accuracy": 0.5})
+    result = kd("verify", str(wrong), "--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (found["same"], found["exact"], found["tolerance"]) == (False, True, None)
+    assert found["differences"][0].startswith("accuracy is ")
+    assert kd("verify", str(wrong)).stdout.splitlines()[-1].startswith("different: accuracy is ")
+
+
+def test_verify_keeps_a_tolerance_elsewhere():
+    record = made_record()
+    final = json.loads(record.read_text())["final"]
+    near = final | {"accuracy": final["accuracy"] + 0.01}
+    elsewhere = str(changed(record, environment={"device": "cuda (H200)"}, final=near))
+    result = kd("verify", elsewhere)
+    assert result.exit_code == 0
+    assert "warning: device is cpu" in result.stdout
+    assert "within 0.02" in result.stdout.splitlines()[-1]
+    assert kd("verify", elsewhere, "--tolerance", "0.001").exit_code == 1
+
+
+def test_verify_refuses_what_is_no_record_of_a_recipe(places):
+    record = made_record()
+    assert "there is no record nowhere.json" in said(kd("verify", "nowhere.json"), 2)
+    assert "has no recipe, as a chapter made it" in said(kd("verify", str(changed(record, recipe=None))), 2)
+    recipe = json.loads(record.read_text())["recipe"]
+    assert "says that its recipe has the digest" in said(
+        kd("verify", str(changed(record, recipe=recipe | {"terms": []}))), 2
+    )
+
+
+def test_verify_takes_the_path_that_pages_show(places):
+    record = made_record()
+    kept = places / "results" / "cifar" / "short" / "x-seed0.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(record.read_text())
+    assert kd("verify", "cifar/short/x-seed0.json").exit_code == 0
+
+
+def test_verify_of_a_run_that_fails(monkeypatch):
+    def fail(*_arguments, **_options):
+        raise RuntimeError("no kernel image")
+
+    record = made_record()
+    monkeypatch.setattr("kdlib.runs.runner.fit", fail)
+    result = kd("verify", str(record))
+    assert result.exit_code == 1
+    assert f"error: {record} could not be repeated: no kernel image" in result.stderr
+
+
+def test_results_travel(places, monkeypatch):
+    text = json.loads(made_record().read_text()) | {"profile": "short", "label": BASELINE}
+    place = f"cifar/short/{BASELINE.replace('/', '-')}-seed0.json"
+    kept = places / "results" / place
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps(text))
+    archive = str(places / "a.tar.gz")
+    packed = json.loads(kd("results", "pack", "--to", archive, "--json").stdout)
+    assert (packed["file"], packed["records"]) == (archive, 1)
+    assert "is there already" in said(kd("results", "pack", "--to", archive), 2)
+    assert "records: 1, " in kd("results", "pack", "cifar", "--to", f"{archive}2").stdout
+
+    monkeypatch.setenv("KDLIB_RESULTS", str(places / "elsewhere"))
+    assert "1 added" in kd("results", "merge", archive).stdout
+    merged = json.loads(kd("results", "merge", archive, "--json").stdout)
+    assert merged == {"added": [], "replaced": [], "there": [place], "refused": {}}
+
+    (places / "elsewhere" / place).write_text(json.dumps(text | {"final": {"accuracy": 0.5}}))
+    result = kd("results", "merge", archive)
+    assert result.exit_code == 1
+    assert f"error: {place} stays as it was: {archive} has another record of it: accuracy" in result.stderr
+    assert "1 replaced" in kd("results", "merge", archive, "--replace").stdout
+    assert "there is no file" in said(kd("results", "merge", "nowhere.tar.gz"), 2)

@@ -106,3 +106,70 @@ def test_k_out_of_range(k):
 def test_agreement_of_different_shapes():
     with pytest.raises(ValueError, match="same images and classes"):
         metrics.agreement(torch.zeros(6, 4), torch.zeros(6, 5))
+
+
+class TestLinearCka:
+    @pytest.fixture
+    def features(self):
+        generator = torch.Generator().manual_seed(2)
+        first = torch.randn(50, 6, generator=generator, dtype=torch.float64) + 3
+        second = first[:, :4] @ torch.randn(4, 9, generator=generator, dtype=torch.float64)
+        return first, second + torch.randn(50, 9, generator=generator, dtype=torch.float64)
+
+    def test_it_is_the_alignment_of_centred_gram_matrices(self, features):
+        # The definition of Kornblith et al. over images: tr(K H L H) with H = 1 - 11^T / N.
+        x, y = (each.numpy() for each in features)
+        centring = np.eye(50) - np.ones((50, 50)) / 50
+        k, l = (centring @ each @ each.T @ centring for each in (x, y))  # noqa: E741
+        expected = np.trace(k @ l) / np.sqrt(np.trace(k @ k) * np.trace(l @ l))
+        assert 0.1 < expected < 0.9
+        assert metrics.linear_cka(*features) == pytest.approx(expected, rel=1e-12)
+        assert metrics.linear_cka(*features[::-1]) == pytest.approx(expected, rel=1e-12)
+
+    def test_features_are_alike_to_themselves(self, features):
+        assert metrics.linear_cka(features[0], features[0]) == pytest.approx(1, rel=1e-12)
+
+    def test_rotation_shift_and_scale_change_nothing(self, features):
+        first, second = features
+        rotation = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(3)).double()).Q
+        before = metrics.linear_cka(first, second)
+        assert metrics.linear_cka(first @ rotation, second) == pytest.approx(before, rel=1e-12)
+        assert metrics.linear_cka(1e-3 * first + 7, second) == pytest.approx(before, rel=1e-9)
+        assert metrics.linear_cka(first, 1e100 * second) == pytest.approx(before, rel=1e-12)
+
+    def test_another_linear_map_and_another_order_of_images_do(self, features):
+        first, second = features
+        before = metrics.linear_cka(first, second)
+        stretched = first * torch.tensor([30, 1, 1, 1, 1, 1])
+        assert abs(metrics.linear_cka(stretched, second) - before) > 0.05
+        assert metrics.linear_cka(first.flip(0), second) < before / 2
+
+    def test_features_that_do_not_go_together(self):
+        first = torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])
+        second = torch.tensor([[1.0], [1.0], [-1.0], [-1.0]])
+        assert metrics.linear_cka(first, second) == 0
+
+    def test_float32_is_computed_in_float64(self, features):
+        first, second = (each.float() for each in features)
+        assert metrics.linear_cka(first, second) == metrics.linear_cka(first.double(), second.double())
+
+    def test_one_image(self):
+        with pytest.raises(ValueError, match="features of 1 images"):
+            metrics.linear_cka(torch.randn(1, 3), torch.randn(1, 3))
+
+    @pytest.mark.parametrize("constant", [0.0, 0.1])
+    def test_constant_features(self, constant):
+        with pytest.raises(ValueError, match="second features are the same for all 7 images"):
+            metrics.linear_cka(torch.randn(7, 3), torch.full((7, 2), constant))
+
+    def test_shapes(self):
+        with pytest.raises(ValueError, match=r"\(7, 3\) and \(6, 3\)"):
+            metrics.linear_cka(torch.randn(7, 3), torch.randn(6, 3))
+        with pytest.raises(ValueError, match=r"\(7, 3, 2, 2\)"):
+            metrics.linear_cka(torch.randn(7, 3, 2, 2), torch.randn(7, 3))
+
+    def test_nan(self):
+        broken = torch.randn(7, 3)
+        broken[4, 1] = float("nan")
+        with pytest.raises(ValueError, match="first features hold nan or an infinity in row 4"):
+            metrics.linear_cka(broken, torch.randn(7, 3))

@@ -219,3 +219,16 @@ def test_recipes_exist():
     for name in sorted({cell.recipe for table in NAMES for cell in published(table).cells} - {""}):
         for profile in ("full", "short", "quick"):
             assert [found.name for found in find_recipes(name, profile=profile)] == [name]
+
+
+def test_the_last_of_20_epochs_is_the_last_epoch():
+    """Copied off the logs twice; and no epoch is above the best one that the README prints."""
+    curves, last, best = (
+        published(f"000-{name}") for name in ("logs-last-20", "logs-last-epoch", "scheduler")
+    )
+    for row in best.rows:
+        curve = [curves.cell(row, f"epoch {epoch}").value for epoch in range(101, 121)]
+        assert curve[-1] == last.cell(row, "last epoch").value, row
+        assert max(curve) <= best.cell(row, "Top-1 Accuracy").value, row
+    again = curves.cell("without KD, constant, 0.0002, again", "epoch 120").value
+    assert again == published("000-logs-alpha").cell("alpha 1", "last epoch").value

@@ -269,6 +269,8 @@ def test_html_for_a_page(ran):
     titles = [attributes["title"] for _, attributes in outline.tags if "title" in attributes]
     assert "printed: **84.55%**" in titles
     assert any(title.startswith("3 records: lab/full/base-seed0.json, ") for title in titles)
+    named = [attributes["data-records"] for _, attributes in outline.tags if "data-records" in attributes]
+    assert named == [" ".join(line.ours["full"].files) for line in comparison("a", columns="C 10").lines[:2]]
     assert "<code>lab/full/taught-seed3.json</code>" in text
     assert "<code>lab/taught</code>" in text
     assert "a note" in text

@@ -16,7 +16,7 @@ def claim(
 ) -> None:
     """Stop the chapter unless `value` is within its bounds; show the sentence with the value where it is.
 
-    The build collects every claim, with the value of its last run, on the page "What ran".
+    The build collects every claim, with the value of its last run, on the page "Claims".
 
     Args:
         sentence: what the chapter says.

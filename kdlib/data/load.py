@@ -10,6 +10,7 @@ from kdlib.data.catalogue import sources
 from kdlib.data.cifar import load_cifar
 from kdlib.data.digits import load_digits
 from kdlib.data.folder import Reader, load_divided, load_folder, load_undivided
+from kdlib.data.notes import note
 from kdlib.data.split import ImageData
 
 DIVISIONS = ("honest", "published")
@@ -65,7 +66,9 @@ def _named(data: ImageData) -> ImageData:
         part: replace(getattr(data, part), source=f"{data.name}, {part} ({data.division})")
         for part in ("train", "val", "test")
     }
-    return replace(data, **parts)
+    named = replace(data, **parts)
+    note(named)
+    return named
 
 
 def _cifar(name: str) -> Callable[..., ImageData]:

@@ -139,6 +139,7 @@ class Split:
         augment: bool = False,
         device: torch.device | str = "cpu",
         start: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
         """Every image once, as normalised float32 batches with their labels and positions.
 
@@ -152,6 +153,8 @@ class Split:
             augment: whether to treat the images as `augmentation` treats training images.
             device: where the batches are made.
             start: how many batches to leave out at the beginning.
+            part: (k, n) gives of every batch the k-th, from 0, of n parts in the batch's order. Their sizes
+                differ by one at most; of a batch of fewer than n images some are empty.
         """
         order, numbers = torch.arange(len(self)), None
         if seed is not None:
@@ -166,7 +169,7 @@ class Split:
             pixels = images[indices].to(device)
             return Batch(self.augmentation(pixels, self.mean, self.std, drawn), labels[indices], indices)
 
-        batches = order.split(batch_size)[start:]
+        batches = [whole.tensor_split(part[1])[part[0]] for whole in order.split(batch_size)[start:]]
         yield from map(make, batches) if isinstance(images, Tensor) else _one_ahead(make, batches)
 
     def fingerprint(self) -> str:

@@ -109,4 +109,5 @@ def _default_budget() -> int:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         memory = 8 << 30  # Windows has no sysconf; most machines have this much
-    return int(_SHARE_OF_MEMORY * memory)
+    # Processes that torchrun started here keep pictures of their own each.
+    return int(_SHARE_OF_MEMORY * memory) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))

@@ -5,7 +5,7 @@ One file per family of experiments is in ``families/``. `find_recipes` resolves 
 """
 
 from kdlib.recipes.family import PROFILES, Family, families, load_family
-from kdlib.recipes.resolve import find_recipes
+from kdlib.recipes.resolve import find_recipes, recorded_recipe
 from kdlib.recipes.schema import DataSpec, NetworkSpec, Recipe, RunName, Stage, TermSpec, TrainingSpec
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "families",
     "find_recipes",
     "load_family",
+    "recorded_recipe",
 ]

@@ -46,6 +46,44 @@ def find_recipes(
     return [resolver.resolve(name, settings or {}) for name in _matching(pattern)]
 
 
+def recorded_recipe(fields: Mapping[str, Any]) -> Recipe:
+    """The recipe that a record was made with, whatever the recipe of that name has become.
+
+    Its teacher, and the run that it starts from, are today's of their names: where these have changed, the
+    recipe's digest is another than the recorded one.
+
+    Args:
+        fields: as `Recipe.as_dict` gave them to the record.
+
+    Raises:
+        ValueError: they make no recipe of this version of kdlib; the message names the recipe.
+    """
+    name = fields.get("name")
+    try:
+        resolver = _Resolver(fields["profile"])
+        runs = {
+            key: fields[key] and RunName(resolver.resolve(fields[key]["recipe"]), fields[key]["seed"])
+            for key in ("teacher", "start")
+        }
+        return Recipe(
+            name=fields["name"],
+            profile=fields["profile"],
+            seeds=tuple(fields["seeds"]),
+            data=read(DataSpec, fields["data"], "data"),
+            student=read(NetworkSpec, fields["student"], "student"),
+            training=read(TrainingSpec, fields["training"], "training"),
+            augmentation=_augmentation(fields["augmentation"], None),
+            terms=_terms(fields["terms"], "terms"),
+            first_stage=_first_stage(fields["first_stage"]),
+            settings=fields["settings"],
+            **runs,
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the recorded recipe of {name} lacks {error}; run the recipe again.") from error
+    except ValueError as error:
+        raise ValueError(f"the recorded recipe of {name} cannot be run any more: {error}") from error
+
+
 def _matching(pattern: str) -> list[str]:
     family = pattern.partition("/")[0]
     wanted = [name for name in families() if fnmatchcase(name, family)]

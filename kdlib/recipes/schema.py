@@ -1,7 +1,5 @@
 """`Recipe` and its parts: everything that decides what a training run computes, except the seed."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -17,6 +15,7 @@ from kdlib.recipes.checks import (
     check_training,
     complete_term,
 )
+from kdlib.results.identity import digest_of
 from kdlib.terms import Term
 
 IMAGENET = "imagenet"
@@ -232,8 +231,7 @@ class Recipe:
 
         Two names of one content are one run. Teacher and start count by their digests and seeds.
         """
-        text = json.dumps(self._content(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return digest_of(self._content())
 
     def _content(self) -> dict[str, Any]:
         student = asdict(self.student)

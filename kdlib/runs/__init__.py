@@ -3,5 +3,6 @@
 from kdlib.runs.runner import finished, perform
 from kdlib.runs.store import Store
 from kdlib.runs.sweep import sweep
+from kdlib.runs.verification import Verification, verify
 
-__all__ = ["Store", "finished", "perform", "sweep"]
+__all__ = ["Store", "Verification", "finished", "perform", "sweep", "verify"]

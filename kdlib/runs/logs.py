@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 Curves = Mapping[str, list[float]]
 
@@ -20,12 +20,8 @@ class TensorBoardLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        # Imported here because it takes most of a second, which `import kdlib` should not.
-        from torch.utils.tensorboard import SummaryWriter
-
-        if folder.exists():
-            shutil.rmtree(folder)
-        self._writer = SummaryWriter(folder)
+        self._folder = folder
+        self._writer: Any = None
 
     def curves(self, stage: str = "", test_every: int | None = 1) -> Callable[[Curves], None]:
         """What `kdlib.fit` calls after every epoch.
@@ -37,14 +33,26 @@ class TensorBoardLog:
         written: dict[str, int] = {}
 
         def log(curves: Curves) -> None:
+            writer = self._begun()
             for name, values in curves.items():
                 every = (test_every or 1) if name.startswith("test_") else 1
                 for number in range(written.get(name, 0), len(values)):
-                    self._writer.add_scalar(_tag(stage, name), values[number], (number + 1) * every)
+                    writer.add_scalar(_tag(stage, name), values[number], (number + 1) * every)
                 written[name] = len(values)
-            self._writer.flush()
+            writer.flush()
 
         return log
+
+    def _begun(self) -> Any:
+        """The writer; made at the first entry, because of processes that train together one makes entries."""
+        if self._writer is None:
+            # Imported here because it takes most of a second, which `import kdlib` should not.
+            from torch.utils.tensorboard import SummaryWriter
+
+            if self._folder.exists():
+                shutil.rmtree(self._folder)
+            self._writer = SummaryWriter(self._folder)
+        return self._writer
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +60,8 @@ class TensorBoardLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 def _tag(stage: str, name: str) -> str:

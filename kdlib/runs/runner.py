@@ -15,17 +15,24 @@ from kdlib.runs.logs import TensorBoardLog
 from kdlib.runs.networks import make_student, make_untrained
 from kdlib.runs.store import RunFolder, Store
 from kdlib.training import choose_device, fit, load_weights, save_weights
+from kdlib.training.processes import from_first, is_first
 
 
 def perform(
-    recipe: Recipe, seed: int, *, device: str = "auto", progress: bool = True, store: Store | None = None
+    recipe: Recipe,
+    seed: int,
+    *,
+    device: str = "auto",
+    progress: bool = True,
+    store: Store | None = None,
+    publish: bool = True,
 ) -> RunRecord:
     """Train what a recipe says, unless that is done, and return the record.
 
     The runs of its teacher, and of the weights that it starts from, come first. A run that was stopped goes
     on where it was. One that another process is at is waited for. The trained weights stay in the store; the
     records of the profiles "short" and "full" go to ``data/results`` too, those of recipes that were changed
-    by hand do not.
+    by hand do not. Processes that torchrun started do this together; the first looks and writes for all.
 
     Args:
         recipe: what to train; see `kdlib.recipes.find_recipes`.
@@ -33,6 +40,7 @@ def perform(
         device: "auto" takes the GPU where there is one.
         progress: whether to say what is being done, and to show a bar.
         store: where runs are kept; the user's own if not given.
+        publish: whether records go to ``data/results`` too, as said above.
 
     Raises:
         ValueError: a setting cannot be used, or a file in the store is damaged or does not fit.
@@ -44,18 +52,18 @@ def perform(
     store = store or Store()
     run = store.folder(recipe, seed)
     name = f"{recipe.name}@{seed} ({recipe.profile})"
-    if not run.is_finished:
+    if not from_first(lambda: run.is_finished):
         choose_device(device)
         for needed in (recipe.teacher, recipe.start):
             if needed is not None:
-                perform(needed.recipe, needed.seed, device=device, progress=progress, store=store)
-        with run.held(lambda: _say(f"{name}: another process is at it; waiting for it", progress)):
-            if not run.is_finished:
+                perform(*needed, device=device, progress=progress, store=store, publish=publish)
+        waiting = f"{name}: another process is at it; waiting for it"
+        with _room_on_disk(store), run.held(lambda: _say(waiting, progress)):
+            if not from_first(lambda: run.is_finished):
                 _say(f"{name}: {'going on' if run.is_under_way else 'training'}", progress)
-                with _room_on_disk(store):
-                    _train(recipe, seed, run, store, device, progress)
-    record = replace(run.load_record(), label=recipe.name, profile=recipe.profile, recipe=recipe.as_dict())
-    if not recipe.settings:
+                _train(recipe, seed, run, store, device, progress)
+    record = _named(from_first(run.load_record), recipe)
+    if publish and not recipe.settings and is_first():
         _publish(record, recipe)
     return record
 
@@ -102,8 +110,9 @@ def _train(recipe: Recipe, seed: int, run: RunFolder, store: Store, device: str,
     if first is not None:
         settings = record.settings | {"first_stage": {"settings": first.settings, "epochs": first.epochs}}
         record = replace(record, settings=settings, seconds=first.seconds + record.seconds)
-    save_weights(student, run.student)
-    run.finish(_named(record, recipe))
+    if is_first():
+        save_weights(student, run.student)
+        run.finish(_named(record, recipe))
 
 
 def _named(record: RunRecord, recipe: Recipe) -> RunRecord:
@@ -140,5 +149,5 @@ def _images(data: DataSpec) -> ImageData:
 
 
 def _say(what: str, progress: bool) -> None:
-    if progress:
+    if progress and is_first():
         print(what, file=sys.stderr, flush=True)

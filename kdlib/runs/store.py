@@ -11,6 +11,8 @@ from pathlib import Path
 from kdlib.data.catalogue import user_cache
 from kdlib.recipes import Recipe
 from kdlib.results import RunRecord
+from kdlib.runs.locks import RunLock
+from kdlib.training.processes import from_first
 
 
 @dataclass(frozen=True)
@@ -73,21 +75,19 @@ class RunFolder:
     def held(self, on_waiting: Callable[[], object]) -> Iterator[None]:
         """Keep other processes out meanwhile.
 
-        The system lets go of the lock when its process ends, in whatever way.
+        The system lets go of the lock when its process ends, in whatever way. Of processes that train
+        together the first has it for all.
 
         Args:
             on_waiting: called once if another process is in.
         """
-        # Imported here because it takes asyncio along, which `import kdlib` should not.
-        from filelock import FileLock, Timeout
-
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        lock = RunLock(self.path)
+        if not from_first(lambda: lock.acquire(0)):
             on_waiting()
-            lock.acquire(poll_interval=0.5)
+            # Again and again, because those who train together wait for the first a limited time only.
+            while not from_first(lambda: lock.acquire(60)):
+                pass
         try:
             yield
         finally:

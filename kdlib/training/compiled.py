@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdlib.distiller import Objective
+from kdlib.training import processes
 
 # Steps and floating-point operations in a run from which compiling pays. It takes half a minute and saves a
 # tenth of the time, so the run should take a quarter of an hour: on two CPU cores, and on a GPU.
@@ -67,6 +68,8 @@ def pays_to_compile(objective: Objective, example: Tensor, steps: int) -> bool:
     Judged by the operations of the run and not by the clock, so that a resumed run computes with the same
     kernels, and so to the same bits, as one that was never stopped.
     """
+    if processes.count() > 1:
+        return False  # a batch norm that asks other processes cannot be joined with its neighbours
     least = _LEAST_OPERATIONS.get(example.device.type)
     if least is None or steps < _LEAST_STEPS or steps * operations(objective, example) < least:
         return False

@@ -5,12 +5,15 @@ from torch import Tensor, nn
 
 from kdlib import metrics
 from kdlib.data import Split
+from kdlib.training import processes
 from kdlib.training.precision import choose_device
 
 
 @torch.no_grad()
 def predict(model: nn.Module, data: Split, *, batch_size: int = 1024, device: str = "auto") -> Tensor:
     """Logits for every image, in order and without augmentation.
+
+    Processes that torchrun started share the images, and each gets the logits for all; so all have to ask.
 
     Args:
         model: a classifier; in evaluation mode meanwhile, and put back into the mode it was in.
@@ -24,7 +27,8 @@ def predict(model: nn.Module, data: Split, *, batch_size: int = 1024, device: st
     where = choose_device(device)
     was_training = model.training
     model.to(where).eval()
-    logits = [model(batch.images).cpu() for batch in data.batches(batch_size, device=where)]
+    batches = data.batches(batch_size, device=where, part=processes.part())
+    logits = [processes.gather(model(batch.images)).cpu() for batch in batches]
     model.train(was_training)
     return torch.cat(logits)
 

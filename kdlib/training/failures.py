@@ -86,11 +86,11 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def explained(attempt: Callable[[int], object], batch_size: int) -> Iterator[None]:
+def explained(attempt: Callable[[int], object] | None, batch_size: int) -> Iterator[None]:
     """Say which batch size would fit where one does not.
 
     Args:
-        attempt: a step with as many images as it is told.
+        attempt: a step with as many images as it is told; None where it cannot be tried.
         batch_size: of the steps inside.
 
     Raises:
@@ -101,9 +101,13 @@ def explained(attempt: Callable[[int], object], batch_size: int) -> Iterator[Non
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        fits = largest_that_fits(attempt, batch_size)
-        advice = f"batch_size={fits} fits" if fits else "not even one image does; take a smaller network"
+        advice = "take a smaller one, or more processes" if attempt is None else _advice(attempt, batch_size)
         raise MemoryError(f"a batch of {batch_size} images does not fit into memory; {advice}.") from error
+
+
+def _advice(attempt: Callable[[int], object], batch_size: int) -> str:
+    fits = largest_that_fits(attempt, batch_size)
+    return f"batch_size={fits} fits" if fits else "not even one image does; take a smaller network"
 
 
 def largest_that_fits(attempt: Callable[[int], object], batch_size: int) -> int:

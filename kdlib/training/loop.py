@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from kdlib.distiller import Distiller, Objective
 from kdlib.models import count_parameters
 from kdlib.results import RunRecord, environment
 from kdlib.terms import HardLabels
+from kdlib.training import processes
 from kdlib.training.bar import progress_bar
 from kdlib.training.evaluation import evaluate
 from kdlib.training.failures import Watch, explained, interruptible
@@ -22,6 +24,7 @@ from kdlib.training.measures import Measures
 from kdlib.training.optimisers import make_optimizer, make_scheduler
 from kdlib.training.precision import choose_device, choose_precision, make_fabric
 from kdlib.training.run import Run
+from kdlib.training.shares import shared_batches
 
 
 def fit(
@@ -56,6 +59,9 @@ def fit(
     With a checkpoint, a run that is stopped, by Ctrl-C or by a power cut, goes on when `fit` is called again
     with the same arguments and networks; on a CPU to the same bits as one that was never stopped.
 
+    Processes that torchrun started train together, each on its share of every batch, with the result of one
+    process up to the order of summation; see `kdlib.training.shares`. All call `fit` with the same arguments.
+
     Args:
         model: a classifier, or an `Objective` such as a `Distiller`; trained in place and left in evaluation
             mode.
@@ -64,8 +70,8 @@ def fit(
         test_every: epochs between two entries of "test_accuracy" and what else `kdlib.training.measures` has;
             None evaluates after the last epoch only.
         epochs: how often every training image is seen.
-        batch_size: images a step; the last batch of an epoch may be smaller.
-        learning_rate: of the first step.
+        batch_size: images a step, of all processes together; the last batch of an epoch may be smaller.
+        learning_rate: of the first step; as the batch size, the same for any number of processes.
         weight_decay: L2 penalty on all weights.
         optimizer, optimizer_options: a class of `torch.optim`, and its other arguments.
         scheduler, scheduler_options: a class of `torch.optim.lr_scheduler`, and its arguments; None keeps the
@@ -75,8 +81,10 @@ def fit(
         seed: of the order of the images, their augmentation, and dropout.
         device: "auto" takes the GPU where there is one.
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed"; see `kdlib.training.precision`.
-        checkpoint: a file to keep the run in, written about once a minute.
-        on_epoch: called with the record's ``epochs`` so far as the run is taken up and after every epoch.
+        checkpoint: a file to keep the run in, written about once a minute. Another number of processes may
+            take it up; all have to see the file.
+        on_epoch: called with the record's ``epochs`` so far as the run is taken up and after every epoch; by
+            the first process only.
         progress: whether to show a bar.
 
     Returns:
@@ -91,6 +99,7 @@ def fit(
     _check_arguments(
         scheduler_step, test_every, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
     )
+    processes.join()
     where = choose_device(device)
     objective = model if isinstance(model, Objective) else Distiller(model, None, [HardLabels()])
     settings: dict[str, Any] = {
@@ -116,7 +125,10 @@ def fit(
         run = Run(objective, mover, schedule, {"seed": seed, **settings, **data}, checkpoint)
         measures = Measures(objective, test, test_every, where)
         run.resume()
-        _train(run, plan, measures, settings["precision"], on_epoch or (lambda _curves: None), progress)
+        # The first process speaks for all.
+        speaks = processes.is_first()
+        on_epoch = on_epoch if on_epoch and speaks else lambda _curves: None
+        _train(run, plan, measures, settings["precision"], on_epoch, progress and speaks)
     return RunRecord(
         seed=seed,
         settings=settings,
@@ -125,7 +137,7 @@ def fit(
         final={}
         if test is None
         else evaluate(objective.student, test, teacher=objective.teacher, device=device),
-        environment=environment(where),
+        environment=environment(where) | {"processes": processes.count()},
         started=started,
         seconds=run.elapsed,
     )
@@ -148,11 +160,16 @@ class Plan(NamedTuple):
         return math.ceil(len(self.train) / self.batch_size)
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        """The batches of an epoch, from the one numbered `start` on."""
+        """The batches of an epoch, from the one numbered `start` on; of each this process's share."""
         return self.train.batches(
             self.batch_size,
             seed=self.seed, epoch=epoch, augment=self.augment, device=self.device, start=start,
+            part=processes.part(),
         )  # fmt: skip
+
+    def size(self, number: int) -> int:
+        """How many images the batch of this number has, in all processes together."""
+        return min(self.batch_size, len(self.train) - number * self.batch_size)
 
 
 def _train(
@@ -169,13 +186,15 @@ def _train(
     watch = Watch()
     with (
         fast_path(run.objective, example, precision, plan.epochs * plan.steps) as objective,
+        shared_batches(objective),
         interruptible() as interrupt,
         progress_bar(total, done, progress) as bar,
     ):
         on_epoch(run.curves)
         fabric = make_fabric(plan.device, precision)
         module, optimizer = fabric.setup(objective, run.optimizer)
-        with explained(lambda size: _try(fabric, module, plan, size), plan.batch_size):
+        alone = processes.count() == 1  # others would have to try too
+        with explained(partial(_try, fabric, module, plan) if alone else None, plan.batch_size):
             while run.epoch < plan.epochs:
                 module.train()
                 for batch in plan.batches(run.epoch, run.batch):
@@ -187,12 +206,13 @@ def _train(
                     optimizer.step()
                     if run.schedule is not None and plan.scheduler_step == "step":
                         run.schedule.step()
-                    run.count(values, len(batch.labels))
-                    bar.update(len(batch.labels))
-                    if interrupt.asked or run.is_due():
+                    bar.update(plan.size(run.batch))
+                    run.count(values, plan.size(run.batch))
+                    stops, is_due = processes.any_of(interrupt.asked, run.is_due())
+                    if stops or is_due:
                         watch.settle()
                         run.keep()
-                    if interrupt.asked:
+                    if stops:
                         raise KeyboardInterrupt(_how_to_go_on(run, plan))
                 if run.schedule is not None and plan.scheduler_step == "epoch":
                     run.schedule.step()

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from kdlib.models import count_parameters
+from kdlib.training import processes
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
@@ -17,13 +18,17 @@ _WORTH_CASTING = 250_000
 def choose_device(device: str = "auto") -> torch.device:
     """The device of this name; "auto" is the GPU where there is one, and the CPU elsewhere.
 
+    Where torchrun started several processes, "auto" and "cuda" are each process's own GPU.
+
     Raises:
         ValueError: there is no such device here.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
+        if chosen == torch.device("cuda") and processes.count() > 1:
+            chosen = processes.own_gpu()
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used here; try 'auto' or 'cpu'.") from error
@@ -66,13 +71,30 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def make_fabric(device: torch.device, precision: Any) -> Any:
-    """Lightning Fabric for one device: it casts, scales the loss, and sums gradients over processes."""
+    """Lightning Fabric: it casts, scales the loss, and averages the gradients of several processes."""
     # Imported here because it takes more than a second, which `import kdlib` should not.
     import logging
 
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     # It would otherwise announce the precision at every training.
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
-    devices = [device.index or 0] if device.type == "cuda" else 1
-    return Fabric(accelerator=device.type, devices=devices, precision=precision)
+    if processes.count() == 1:
+        devices = [device.index or 0] if device.type == "cuda" else 1
+        # Said, because Fabric looks for Slurm otherwise, and takes the process for one of several there.
+        alone = LightningEnvironment()
+        return Fabric(accelerator=device.type, devices=devices, precision=precision, plugins=alone)
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=processes.on_this_machine(),
+        num_nodes=processes.count() // processes.on_this_machine(),
+        precision=precision,
+        plugins=TorchElasticEnvironment(),
+        # Of a static graph some weights may have no part in the loss. Buffers are the same already.
+        strategy=DDPStrategy(static_graph=True, broadcast_buffers=False),
+    )
+    fabric.launch()
+    return fabric

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from kdlib.distiller import Objective
 from kdlib.losses.inputs import DivergedError
 from kdlib.models.controls import generators
+from kdlib.training import processes
 from kdlib.training.checkpoints import (
     check_fits,
     flatten_optimizer,
@@ -90,7 +91,7 @@ class Run:
         return self.path is not None and time.monotonic() - self._kept > _SECONDS_BETWEEN_CHECKPOINTS
 
     def keep(self) -> None:
-        """Write the checkpoint, if there is to be one.
+        """Write the checkpoint, if there is to be one; the first process does.
 
         Raises:
             DivergedError: a weight is NaN or infinite; the checkpoint from before stays.
@@ -112,7 +113,8 @@ class Run:
             "epoch": self.epoch, "batch": self.batch, "images": self.images,
             "curves": self.curves, "seconds": self.elapsed,
         }  # fmt: skip
-        save_tensors(self.path, tensors, header)
+        if processes.is_first():
+            save_tensors(self.path, tensors, header)
         self._kept = time.monotonic()
 
     def resume(self) -> None:
@@ -121,7 +123,7 @@ class Run:
         Raises:
             ValueError: it is of another run, and the message says what differs.
         """
-        if self.path is None or not self.path.exists():
+        if self.path is None or not processes.from_first(self.path.exists):
             return
         tensors, header = load_tensors(self.path)
         self._check_same(header["identity"])

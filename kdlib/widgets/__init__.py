@@ -7,6 +7,7 @@ from kdlib.widgets.kl_loss import KLLossFigure
 from kdlib.widgets.live import LiveFigure
 from kdlib.widgets.parts import PartsFigure
 from kdlib.widgets.relation import RelationFigure
+from kdlib.widgets.seeds import SeedsFigure
 from kdlib.widgets.soft_label import SoftLabelFigure
 from kdlib.widgets.temperature import TemperatureFigure
 
@@ -18,6 +19,7 @@ __all__ = [
     "LiveFigure",
     "PartsFigure",
     "RelationFigure",
+    "SeedsFigure",
     "SoftLabelFigure",
     "TemperatureFigure",
 ]

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ci.records import slug_of
+
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = """\
 - slug: 01-alone
@@ -24,7 +26,7 @@ execute: {execute_notebooks: "off"}
 CONTENTS = """\
 format: jb-book
 root: intro
-chapters: [{file: 01-alone}, {file: 02-library}, {file: status}]
+chapters: [{file: 01-alone}, {file: 02-library}, {file: status}, {file: claims}, {file: records}]
 """
 
 
@@ -57,3 +59,25 @@ def chapter_cells(title: str, *sources: str) -> list[dict[str, Any]]:
     parameters = 'profile = "quick"\nseed = 0'
     cells = [code(f"step-{number}", source) for number, source in enumerate(sources, start=1)]
     return [markdown("title", f"# {title}"), code("parameters", parameters, "parameters"), *cells]
+
+
+def keep_record(
+    results: Path, place: str, seed: int, recipe: dict[str, Any] | None = None, **environment: Any
+) -> None:
+    """Write a record with the fields that the pages show."""
+    experiment, profile, label = place.split("/", 2)
+    path = results / experiment / profile / f"{slug_of(label)}-seed{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fields = {
+        "seed": seed,
+        "label": label,
+        "profile": profile,
+        "settings": {"student": "ConvNet, 6,274 weights", "teacher": None},
+        "data": {"source": "digits, train", "train_images": 50, "fingerprint": "683b867e678a33bb"},
+        "final": {"accuracy": 0.8 + seed / 10},
+        "environment": {"commit": "abc1234", "device": "cpu (x86_64)", "threads": 1} | environment,
+        "started": f"2026-11-2{seed}T06:19:21+00:00",
+        "seconds": 1.25,
+        "recipe": recipe,
+    }
+    path.write_text(json.dumps(fields))

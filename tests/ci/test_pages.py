@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_course import chapter_cells, code, markdown, write_notebook
+import yaml
+from made_up_course import chapter_cells, code, keep_record, markdown, write_notebook
 
 from ci import pages
 from ci.chapters import WIDGET_VIEW, BuildError, Job, Repository
@@ -130,6 +131,28 @@ def test_another_profiles_results_are_shown_rather_than_none(repository: Reposit
     assert "(profile `quick`" in page["cells"][1]["source"]
 
 
+def test_recorded_numbers_lead_to_pages_that_are_in_the_contents(
+    repository: Repository, job_of: JobOf
+) -> None:
+    keep_record(repository.root / "data" / "results", "01-alone/short/taught", 0)
+    keep_execution(job_of("01"), *chapter_cells("Alone", "print('seed', seed)"))
+    last = json.loads(job_of("01").output.read_text())
+    table = [
+        '<table class="kdlib-table"><thead><tr><th scope="col">student</th>',
+        '<th scope="col">recorded (short)</th></tr></thead>',
+        '<tbody><tr><th scope="row">taught</th><td>80 %</td></tr></tbody></table>',
+    ]
+    last["cells"][-1]["outputs"] = [{"output_type": "display_data", "data": {"text/html": table}}]
+    job_of("01").output.write_text(json.dumps(last))
+    page = staged(repository, [job_of("01")], "01-alone")
+    shown = page["cells"][-1]["outputs"][0]["data"]["text/html"]
+    assert '<a class="kdlib-record" href="records-01-alone.html#short-taught">80 %</a>' in shown
+    stage = repository.build / "stage"
+    assert 'id="short-taught"' in (stage / "records-01-alone.md").read_text()
+    contents = yaml.safe_load((stage / "_toc.yml").read_text())
+    assert contents["chapters"][-1] == {"file": "records", "sections": [{"file": "records-01-alone"}]}
+
+
 @pytest.mark.parametrize(
     ("path", "builds"),
     [
@@ -188,6 +211,8 @@ def test_jupyter_book_builds_the_pages_and_a_warning_keeps_the_last_good_ones(
     page = repository.html / "01-alone.html"
     assert "out 2" in page.read_text()
     assert "abc1234" in (repository.html / "status.html").read_text()
+    assert "There are no records yet." in (repository.html / "records.html").read_text()
+    assert (repository.html / "claims.html").is_file()
     before = page.read_bytes()
     broken = [*chapter_cells("Alone", "print('seed', seed)"), markdown("end", "[nowhere](99-missing.ipynb)")]
     write_notebook(repository.book / "01-alone.ipynb", *broken)

@@ -1,4 +1,4 @@
-"""The generated page that says what ran, and lists every claim with its value."""
+"""The generated pages that say what ran, and list every claim with its value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from ci import status
 from ci.chapters import Chapter
 
-CHAPTER = Chapter("02-library", "Library", {"quick": 60}, {}, Path("02-library.ipynb"))
+CHAPTER = Chapter("02-library", "Library", {"quick": 60}, {}, {}, Path("02-library.ipynb"))
 
 
 def executed(*claims: dict[str, Any], seconds: float = 31.4) -> dict[str, Any]:
@@ -24,6 +24,7 @@ def executed(*claims: dict[str, Any], seconds: float = 31.4) -> dict[str, Any]:
         "device": "CPU",
         "commit": "abc1234",
         "versions": {"python": "3.11.7", "torch": "2.12.1"},
+        "data": [{"data": "digits (honest)", "images": {"train": 898}, "fingerprint": "683b867e"}],
     }
     outputs = [{"output_type": "display_data", "data": {status.CLAIM: claim}} for claim in claims]
     return {
@@ -37,6 +38,15 @@ def test_an_execution_is_told_whole() -> None:
     assert "| [Library](02-library.ipynb) | short, `n_seeds = 20` | 2026-11-21 10:02 | 31 s | 60 s |" in page
     assert "| CPU | abc1234 |" in page
     assert "python 3.11.7, torch 2.12.1" in page
+    assert "digits (honest): 898 images to train on, fingerprint `683b867e`" in page
+
+
+def test_data_that_an_older_execution_did_not_note() -> None:
+    notebook = executed()
+    del notebook["metadata"]["course"]["data"]
+    assert "- [Library](02-library.ipynb): not noted" in status.status_page([(CHAPTER, notebook)])
+    notebook["metadata"]["course"]["data"] = []
+    assert "- [Library](02-library.ipynb): none" in status.status_page([(CHAPTER, notebook)])
 
 
 def test_an_execution_over_its_budget_is_marked() -> None:
@@ -53,10 +63,11 @@ def test_an_execution_over_its_budget_is_marked() -> None:
 )
 def test_a_claim_is_listed_with_value_and_bounds(bounds: dict[str, Any], required: str) -> None:
     claim = {"sentence": "Taught beats alone | by far", "value": 4.3217, "unit": "points", **bounds}
-    page = status.status_page([(CHAPTER, executed(claim))])
-    assert "### [Library](02-library.ipynb)" in page
+    page = status.claims_page([(CHAPTER, executed(claim))])
+    assert "## [Library](02-library.ipynb)" in page
+    assert "Last run: 2026-11-21 10:02 UTC, profile short, `n_seeds = 20`, on CPU, commit abc1234." in page
     assert f"| Taught beats alone \\| by far | 4.322 points | {required} |" in page
 
 
 def test_a_chapter_without_claims_has_no_empty_table() -> None:
-    assert "###" not in status.status_page([(CHAPTER, executed()), (CHAPTER, None)])
+    assert "##" not in status.claims_page([(CHAPTER, executed()), (CHAPTER, None)])

@@ -20,6 +20,7 @@ from kdlib.widgets import (
     LiveFigure,
     PartsFigure,
     RelationFigure,
+    SeedsFigure,
     SoftLabelFigure,
     TemperatureFigure,
 )
@@ -69,6 +70,8 @@ def figure() -> Callable[[str], LiveFigure]:
         if name == "parts":
             student = logits / 2 + rng.normal(size=(10, 10))
             return PartsFigure(student, logits, images, labels, CLASSES)
+        if name == "seeds":
+            return SeedsFigure({"a − b": rng.normal(0.8, 1.4, size=20), "a − c": rng.normal(12, 2, size=20)})
         if name == "relation":
             maps = rng.normal(size=(4, 10, 2)).cumsum(axis=0)
             moments = ["epoch 0", "epoch 2", "epoch 4", "epoch 6"]

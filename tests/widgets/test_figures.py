@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import json
 import re
 
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 from nbclient import NotebookClient
+from scipy import stats
 
-from kdlib import losses
+from kdlib import losses, results
 from kdlib.widgets import (
     AttentionFigure,
     BiasFigure,
@@ -22,13 +24,14 @@ from kdlib.widgets import (
     LiveFigure,
     PartsFigure,
     RelationFigure,
+    SeedsFigure,
     SoftLabelFigure,
     TemperatureFigure,
     live,
 )
 from kdlib.widgets.relation import COLOURS
 
-NAMES = ("soft label", "temperature", "kl loss", "bias", "attention", "feature", "parts", "relation")
+NAMES = ("soft label", "temperature", "kl loss", "bias", "attention", "feature", "parts", "relation", "seeds")
 IMAGES = np.zeros((2, 8, 8), dtype=np.uint8)
 LOGITS = np.array([[3.0, 1.0, -2.0], [0.0, 2.0, 1.0]])
 NAN = np.array([[3.0, np.nan, -2.0], [0.0, 2.0, 1.0]])
@@ -215,6 +218,34 @@ def test_many_relations_stay_small():
     assert len(json.dumps(shown.state)) < 60_000
 
 
+@pytest.mark.parametrize(("seeds", "order"), [(2, 0), (3, 0), (7, 5), (20, 5)])
+def test_seeds_intervals_are_paired_differences(figure, seeds, order):
+    shown = figure("seeds")
+    shown.order = order
+    values = [shown.state["differences"][0][i] for i in shown.state["orders"][order][:seeds]]
+    expected = results.paired_difference(values, [0.0] * seeds)
+    assert shown.interval(seeds) == pytest.approx((expected.mean, expected.low, expected.high), rel=1e-12)
+
+
+def test_seeds_shares_are_those_of_all_groups():
+    values = np.array([3.0, -1.0, 2.0, -2.5, 1.0, 0.5])
+    shown = SeedsFigure({"a − b": values})
+    groups = [values[list(group)] for group in itertools.combinations(range(6), 3)]
+    wrong = np.mean([group.mean() < 0 for group in groups])
+    clear = np.mean([stats.ttest_1samp(group, 0).pvalue < 0.05 for group in groups])
+    assert shown.state["wrong"][0][1] == pytest.approx(wrong, abs=0.03)
+    assert shown.state["clear"][0][1] == pytest.approx(clear, abs=0.03)
+    assert shown.state["wrong"][0][-1] == 0
+
+
+def test_all_seeds_say_the_same_in_any_order(figure):
+    shown = figure("seeds")
+    first = shown.interval(20)
+    shown.order = 7
+    assert shown.interval(20) == pytest.approx(first)
+    assert shown.interval(4) != pytest.approx(first)
+
+
 def test_controls_can_be_set_and_read():
     figure = TemperatureFigure(LOGITS, IMAGES, [0, 1], ["a", "b", "c"])
     figure.temperature, figure.example = 2.5, 1
@@ -366,6 +397,17 @@ FAULTS = {
         lambda: relation_figure(maps=np.eye(2)[:, None], features=np.eye(1)),
         "shows 3 to 80 images, but there are 1",
     ),
+    "three seeds": (lambda: SeedsFigure({"a − b": [1, 2, 3]}), "a − b must have 4 to 40 seeds, but has 3"),
+    "questions of other seeds": (
+        lambda: SeedsFigure({"a": [1, 2, 3, 4], "b": [1, 2, 3, 4, 5]}),
+        r"as many seeds, but have \[4, 5\]",
+    ),
+    "no question": (lambda: SeedsFigure({}), "1 to 4 questions, but there are 0"),
+    "no scatter": (lambda: SeedsFigure({"a": [2.0] * 5}), "differ from seed to seed, but is 2 for all"),
+    "a seed too many": (
+        lambda: SeedsFigure({"a": [1, 2, 3, 4]}, seeds=5),
+        "seeds must be from 2 to 4, but is 5",
+    ),
     "one map": (lambda: relation_figure(maps=np.ones((1, 3, 2))), "shows 2 to 40 maps, but there are 1"),
     "a moment too few": (lambda: relation_figure(moments="a"), "name the 2 maps, but has 1 names"),
     "all at one place": (
@@ -399,7 +441,17 @@ def test_a_figure_without_a_picture_is_not_a_figure():
 
 
 def test_modules_stand_alone():
-    for name in ("attention", "bias", "feature", "kl_loss", "parts", "relation", "soft_label", "temperature"):
+    for name in (
+        "attention",
+        "bias",
+        "feature",
+        "kl_loss",
+        "parts",
+        "relation",
+        "seeds",
+        "soft_label",
+        "temperature",
+    ):
         assert "import " not in re.sub(r"//.*|/\*.*?\*/", "", live.module(name), flags=re.DOTALL)
 
 

@@ -20,6 +20,7 @@ SLIDERS = {
     "feature": "step of the regressor's training",
     "parts": "temperature",
     "relation": "image",
+    "seeds": "number of seeds",
 }
 NAMES = tuple(SLIDERS)
 
@@ -236,6 +237,19 @@ def test_neighbours_are_the_nearest(open_html, html_of, figure):
     ]
     nearest = ", ".join(state["names"][i] for _, i in sorted(own)[:5])
     assert f"are {nearest} for the teacher" in page.locator(".kd-readout").inner_text()
+
+
+@pytest.mark.parametrize(("seeds", "order"), [(2, 0), (3, 11), (12, 4), (20, 0)])
+def test_seeds_figure_agrees_with_python(open_html, html_of, figure, seeds, order):
+    shown = figure("seeds")
+    page = open_html(html_of("seeds"))
+    page.get_by_role("radio", name="a − c").check()
+    slide(page, SLIDERS["seeds"], seeds)
+    move(page.get_by_role("slider", name="order in which the seeds come", exact=True), order)
+    shown.question, shown.order = 1, order
+    found = [float(numbers(page, name)) for name in ("mean", "low", "high")]
+    assert found == pytest.approx(shown.interval(seeds), rel=1e-9)
+    assert float(numbers(page, "wrong")) == shown.state["wrong"][1][seeds - 2]
 
 
 @pytest.mark.parametrize("name", ["temperature", "kl loss", "bias", "attention", "parts"])

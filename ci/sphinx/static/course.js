@@ -8,7 +8,7 @@ function renderMathematics() {
 }
 
 // A box that scrolls sideways must be reachable by keyboard. Which ones scroll changes with width, fonts and folds.
-const SCROLLING = ".tex, .highlight pre, .text_html, .pst-scrollable-table-container";
+const SCROLLING = ".tex, .highlight pre, .kdlib-records pre, .text_html, .pst-scrollable-table-container";
 
 function letKeyboardScroll(box) {
   if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
@@ -27,6 +27,14 @@ function nameFoldsByTheirText() {
   for (const summary of document.querySelectorAll("details.hide > summary")) summary.removeAttribute("aria-label");
 }
 
+// In the sidebar the theme's buttons for folded pages are arrows without a name.
+function namePagesBelow() {
+  for (const summary of document.querySelectorAll("nav .toctree-l1 > details > summary")) {
+    const page = summary.closest("li").querySelector("a").textContent.trim();
+    summary.setAttribute("aria-label", `Pages below ${page}`);
+  }
+}
+
 // Search fetches each page it found to quote from it; from disk a browser refuses, with a console error for each.
 function searchFromDisk() {
   if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
@@ -34,5 +42,6 @@ function searchFromDisk() {
 
 searchFromDisk();
 nameFoldsByTheirText();
+namePagesBelow();
 if (window.katex) renderMathematics();
 watchScrollingBoxes();

@@ -1,0 +1,20 @@
+"""Run records, what they say over seeds, and tables of them."""
+
+from kdlib.results.environment import environment
+from kdlib.results.records import FORMAT, RunRecord, keep, recorded, results_folder
+from kdlib.results.statistics import PairedDifference, Summary, paired_difference
+from kdlib.results.tables import Table, table
+
+__all__ = [
+    "FORMAT",
+    "PairedDifference",
+    "RunRecord",
+    "Summary",
+    "Table",
+    "environment",
+    "keep",
+    "paired_difference",
+    "recorded",
+    "results_folder",
+    "table",
+]

@@ -1,0 +1,68 @@
+"""What the runs of several seeds say together."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation over seeds. Written in per cent: 92.1 ± 0.6 % (4 seeds)."""
+
+    mean: float
+    sd: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Summary":
+        """Of fractions, one per seed.
+
+        Raises:
+            ValueError: there is no value.
+        """
+        if not values:
+            raise ValueError("there is nothing to summarise; give one value per seed.")
+        sd = statistics.stdev(values) if len(values) > 1 else math.nan
+        return cls(statistics.fmean(values), sd, len(values))
+
+    def __str__(self) -> str:
+        spread = "" if self.n == 1 else f" ± {100 * self.sd:.1f}"
+        return f"{100 * self.mean:.1f}{spread} % ({self.n} seed{'s' * (self.n > 1)})"
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Mean difference over the same seeds, with its 95 % interval by Student's t. Written in points."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return (
+            f"{100 * self.mean:+.1f} points (95 % interval {100 * self.low:+.1f} to {100 * self.high:+.1f})"
+        )
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
+    """How much `first` is above `second`, seed by seed.
+
+    Args:
+        first, second: fractions; position k of both is from the same seed.
+
+    Raises:
+        ValueError: the lengths differ, or there are fewer than two seeds.
+    """
+    if len(first) != len(second) or len(first) < 2:
+        raise ValueError(
+            f"there are {len(first)} and {len(second)} values; give as many of each, one per seed, 2 or more."
+        )
+    # Imported here because scipy.stats takes most of a second, which `import kdlib` should not.
+    from scipy import stats
+
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    mean, n = statistics.fmean(differences), len(differences)
+    margin = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
+    return PairedDifference(mean, mean - margin, mean + margin, n)

@@ -1,0 +1,330 @@
+"""Two processes train what one does, up to the order of summation.
+
+This file is also what the two run: ``torchrun --nproc-per-node 2 test_processes.py FOLDER`` computes every
+case once, and each process writes what it got. Pytest computes the same cases alone, and compares.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from kdlib import (
+    CRD,
+    DIST,
+    PKT,
+    Attention,
+    CorrelationCongruence,
+    Distiller,
+    HardLabels,
+    Hints,
+    RKDAngle,
+    RKDDistance,
+    SimilarityPreserving,
+    SoftTargets,
+    create_model,
+    fit,
+    load_data,
+    predict,
+)
+from kdlib.data import stream
+from kdlib.models import ShuffledTeacher
+from kdlib.mutual import Mutual
+from kdlib.training import DivergedError, processes
+from kdlib.training.checkpoints import load_tensors, save_tensors
+from kdlib.training.shares import shared_batches
+
+PROCESSES = 2
+LAYERS = ["layer1", "layer2", "layer3"]
+
+# The last of four batches has one image, so that one process has none of it.
+IMAGES, BATCH = 49, 16
+OPTIONS = {"batch_size": BATCH, "epochs": 2, "learning_rate": 1e-3, "device": "cpu", "progress": False}
+
+# One process that has the rows of each batch in another order ends up to 4e-6 elsewhere, in float32.
+TOLERANCE = {"rtol": 1e-4, "atol": 2e-5}
+
+
+def images():
+    return load_data("digits").train.balanced(IMAGES)
+
+
+def scored():
+    return load_data("digits").test.subset(range(101))
+
+
+def network(name="resnet8", seed=0):
+    return create_model(name, 10, in_channels=1, seed=seed)
+
+
+def between_images():
+    """One of each term that compares images with each other, and memory and modules of a term's own."""
+    return [
+        HardLabels(),
+        SoftTargets(),
+        DIST(),
+        RKDDistance(1.0),
+        RKDAngle(1.0),
+        SimilarityPreserving(10.0, layers="layer3"),
+        CorrelationCongruence(0.1),
+        PKT(10.0),
+        CRD(0.1, labels=images().labels, width=8, negatives=5),
+        Hints(1.0, layers={"layer2": "layer2"}),
+    ]
+
+
+class WithDropout(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network, self.dropout = network(), nn.Dropout(0.3)
+
+    def forward(self, pictures):
+        return self.dropout(self.network(pictures))
+
+
+OBJECTIVES = {
+    "labels": lambda: network(),
+    "soft-targets": lambda: Distiller(network(), network(seed=1), [HardLabels(), SoftTargets()]),
+    "attention": lambda: Distiller(
+        network(), network(seed=1), [HardLabels(), Attention(10.0, layers=LAYERS)]
+    ),
+    "between-images": lambda: Distiller(network(), network(seed=1), between_images()),
+    # The weights behind layer 2 have no part in the loss.
+    "hints-alone": lambda: Distiller(network(), network(seed=1), [Hints(layers=["layer2"])]),
+    "mutual": lambda: Mutual(network(), network(seed=1), [HardLabels(), SoftTargets(temperature=1.0)]),
+    "dropout": lambda: WithDropout(),
+}
+
+
+def trained(name, **options):
+    """The weights, buffers and record of a case."""
+    objective, curves = OBJECTIVES[name](), []
+    record = fit(objective, images(), test=scored(), on_epoch=curves.append, **(OPTIONS | options))
+    facts = {"epochs": record.epochs, "final": record.final, "processes": record.environment["processes"]}
+    return objective.state_dict(), facts | {"on_epoch": len(curves)}
+
+
+def gradients():
+    """Of one step in float64, of the student and of what the terms train; and the buffers after it."""
+    torch.manual_seed(0)
+    distiller = Distiller(network(), network(seed=1), [*between_images(), Attention(10.0, layers=LAYERS)])
+    batch = next(images().batches(7, part=processes.part()))
+    distiller.double().connect(next(images().batches(2)).images.double())
+    distiller.double()
+    with shared_batches(distiller):
+        loss, _ = distiller(batch.images.double(), batch.labels, batch.indices)
+        loss.backward()
+    found = {"loss": loss.detach()}
+    for path, weight in distiller.named_parameters():
+        if processes.count() > 1:
+            torch.distributed.all_reduce(weight.grad)
+        found[path] = weight.grad / processes.count()
+    return found | {path: value.detach() for path, value in distiller.named_buffers()}
+
+
+class Stopped(nn.Module):
+    """Ctrl-C that reaches the last process only, in the middle of its n-th step."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.network, self.left = network(), steps
+
+    def forward(self, pictures):
+        if self.training:
+            self.left -= 1
+            if self.left == 0 and processes.rank() == processes.count() - 1:
+                os.kill(os.getpid(), signal.SIGINT)
+        return self.network(pictures)
+
+
+def stopped_and_resumed(folder):
+    """What each process was told, and the weights of both sittings and of a run that was not stopped."""
+    options = OPTIONS | {"checkpoint": folder / "stopped"}
+    facts = {"said": refusal(lambda: fit(Stopped(3), images(), **options), KeyboardInterrupt)}
+    processes.from_first(lambda: (folder / "taken-up").write_bytes((folder / "stopped").read_bytes()))
+    resumed, whole = Stopped(-1), Stopped(-1)
+    fit(resumed, images(), **options)
+    fit(whole, images(), **OPTIONS)
+    return resumed.state_dict(), whole.state_dict(), facts
+
+
+def refusal(attempt, error=ValueError):
+    with pytest.raises(error) as caught:
+        attempt()
+    return str(caught.value)
+
+
+def only_the_first_fails():
+    raise ValueError(f"said by {processes.rank()}")
+
+
+def main(folder):
+    """Every case, in each of the processes."""
+    own = folder / str(processes.rank())
+    processes.join()
+    for name in OBJECTIVES:
+        weights, facts = trained(name)
+        save_tensors(own / name, weights, facts)
+    save_tensors(own / "gradients", gradients(), {})
+    resumed, whole, facts = stopped_and_resumed(folder)
+    save_tensors(own / "resumed", resumed, facts)
+    save_tensors(own / "whole", whole, {})
+    logits = predict(network(), scored(), batch_size=20, device="cpu")
+    save_tensors(own / "logits", {"logits": logits}, {})
+    shuffled = Distiller(network(), ShuffledTeacher(network(seed=1)), [SoftTargets()])
+    refused = {
+        "diverged": refusal(
+            lambda: fit(network(), images(), **(OPTIONS | {"learning_rate": 1e30})), DivergedError
+        ),
+        "shuffled": refusal(lambda: fit(shuffled, images(), **OPTIONS)),
+        "first": refusal(lambda: processes.from_first(only_the_first_fails)),
+        "flags": list(processes.any_of(processes.rank() == 1, False)),
+    }
+    (own / "refused.json").write_text(json.dumps(refused))
+    processes.leave()
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The folder with what two processes have computed."""
+    folder = tmp_path_factory.mktemp("together")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(PROCESSES)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, __file__, str(folder)], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_two_processes_train_what_one_does(together, name):
+    expected, alone = trained(name)
+    weights, facts = load_tensors(together / "0" / name)
+    torch.testing.assert_close(weights, expected, **TOLERANCE)
+    torch.testing.assert_close(facts["epochs"], alone["epochs"], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(facts["final"], alone["final"], rtol=1e-3, atol=1e-3)
+    assert (facts["processes"], alone["processes"]) == (2, 1)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_both_end_with_the_same_bits(together, name):
+    (first, said), (second, also_said) = (load_tensors(together / str(rank) / name) for rank in (0, 1))
+    assert same(first, second)
+    assert (said["epochs"], said["final"]) == (also_said["epochs"], also_said["final"])
+
+
+def test_gradients_in_float64(together):
+    """Every term, memory, module of a term and batch-norm statistic: seven images, as four and three."""
+    expected = gradients()
+    for rank in range(PROCESSES):
+        found, _ = load_tensors(together / str(rank) / "gradients")
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_weights_without_a_part_in_the_loss_stay(together):
+    weights, _ = load_tensors(together / "0" / "hints-alone")
+    assert torch.equal(weights["student.classifier.weight"], network().classifier.weight)
+
+
+def test_every_test_image_is_scored_once_and_in_order(together):
+    """101 images in batches of 20: the last has one, and one process none."""
+    expected = predict(network(), scored(), device="cpu")
+    for rank in range(PROCESSES):
+        logits = load_tensors(together / str(rank) / "logits")[0]["logits"]
+        assert logits.shape == (101, 10)
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_ctrl_c_at_one_stops_both_after_the_same_step(together):
+    for rank in range(PROCESSES):
+        said = load_tensors(together / str(rank) / "resumed")[1]["said"]
+        assert said.startswith("stopped after step 3 of 4 in epoch 1 of 2, and kept in ")
+
+
+def test_resumed_gives_the_same_bits_as_never_stopped(together):
+    whole, _ = load_tensors(together / "0" / "whole")
+    for rank in range(PROCESSES):
+        assert same(load_tensors(together / str(rank) / "resumed")[0], whole)
+
+
+def test_one_process_takes_up_what_two_began(together):
+    whole, _ = load_tensors(together / "0" / "whole")
+    resumed = Stopped(-1)
+    fit(resumed, images(), checkpoint=together / "taken-up", **OPTIONS)
+    torch.testing.assert_close(resumed.state_dict(), whole, **TOLERANCE)
+
+
+def test_only_the_first_speaks_and_writes(together):
+    heard = [load_tensors(together / str(rank) / "labels")[1]["on_epoch"] for rank in range(PROCESSES)]
+    assert heard == [3, 0]
+
+
+def test_what_stops_one_stops_both(together):
+    refused = [json.loads((together / str(rank) / "refused.json").read_text()) for rank in range(PROCESSES)]
+    assert refused[0] == refused[1]
+    assert "NaN" in refused[0]["diverged"] or "nan" in refused[0]["diverged"]
+    assert refused[0]["shuffled"].startswith("ShuffledTeacher draws random numbers for a whole batch")
+    assert refused[0]["first"] == "said by 0"
+    assert refused[0]["flags"] == [True, False]
+
+
+def test_what_cannot_be_shared_is_refused(monkeypatch):
+    class OtherBatchNorm(nn.BatchNorm2d):
+        pass
+
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    student = nn.Sequential(OtherBatchNorm(1), nn.Flatten(), nn.Linear(64, 10))
+    with pytest.raises(ValueError, match="OtherBatchNorm would normalise by the share"):
+        shared_batches(Distiller(student, None, [HardLabels()])).__enter__()
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    monkeypatch.setattr(processes, "on_this_machine", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="there are 8 processes and 2 GPUs on this machine; give"):
+        processes.own_gpu()
+
+
+def test_processes_share_the_memory_for_pictures(monkeypatch):
+    whole = stream._default_budget()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert stream._default_budget() == whole // 4
+
+
+def test_one_process_alone_agrees_with_itself():
+    assert (processes.count(), processes.rank(), processes.part()) == (1, 0, (0, 1))
+    assert processes.is_first()
+    assert processes.any_of(True, False) == (True, False)
+    assert processes.from_first(lambda: 5) == 5
+    rows = torch.ones(3, 2)
+    assert processes.gather(rows) is rows
+
+
+def test_shares_of_a_batch_are_the_batch():
+    whole = images()
+    for batch, *parts in zip(
+        *(
+            whole.batches(BATCH, seed=0, epoch=1, augment=True, part=part)
+            for part in ((0, 1), (0, 3), (1, 3), (2, 3))
+        ),
+        strict=True,
+    ):
+        for name in ("images", "labels", "indices"):
+            assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
+        sizes = [len(part.labels) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
