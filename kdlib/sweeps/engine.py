@@ -77,7 +77,17 @@ def _command(sweep: Sweep, folder: Path, executor: Executor, cores: int | None) 
             command += ["--resources", f"gpu={torch.cuda.device_count()}"]
     else:
         command += ["--jobs", str(cores or 100), "--latency-wait", str(_LATENCY)]
+    if executor == "slurm" and not _keeps_accounts():
+        command += ["--slurm-status-command", "squeue"]
     return command
+
+
+def _keeps_accounts() -> bool:
+    """Whether Slurm can be asked by `sacct`, which is there where nobody keeps accounts too, and fails."""
+    try:
+        return subprocess.run(["sacct", "--noheader", "--allocations"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def _check_engine(executor: Executor) -> None:

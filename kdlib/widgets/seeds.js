@@ -54,7 +54,11 @@ function render({ model, el }) {
         width,
         height: 262,
         x: { ...along, format: String, label: "number of seeds" },
-        y: { domain: [-reach, reach], ticks: tickValues(-reach, reach), format: (v) => fixed(v, reach < 3 ? 1 : 0) },
+        y: {
+          domain: [-reach, reach],
+          ticks: tickValues(-reach, reach),
+          format: (v) => fixed(v, reach < 3 ? 1 : 0),
+        },
         lines: [
           { kind: "kd-plain", points: all.map(([n, { low }]) => [n, low]) },
           { kind: "kd-plain", points: all.map(([n, { high }]) => [n, high]) },
@@ -72,7 +76,9 @@ function render({ model, el }) {
       });
       return {
         ...drawn,
-        summary: `Mean ${points(now.mean)} points, interval ${points(now.low)} to ${points(now.high)}, with ${model.get("seeds")} seeds`,
+        summary:
+          `With ${model.get("seeds")} seeds the mean is ${points(now.mean)} points, ` +
+          `and its interval ${points(now.low)} to ${points(now.high)}`,
       };
     },
   });
@@ -105,7 +111,9 @@ function render({ model, el }) {
       });
       return {
         ...drawn,
-        summary: `Of groups of ${model.get("seeds")} seeds, ${percent(share(wrong), 0)} have the other sign and ${percent(share(clear), 0)} an interval without 0`,
+        summary:
+          `Of groups of ${model.get("seeds")} seeds, ${percent(share(wrong), 0)} have the other sign ` +
+          `and ${percent(share(clear), 0)} an interval without 0`,
       };
     },
   });
