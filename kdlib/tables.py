@@ -26,8 +26,8 @@ from kdlib.results import (
 NOT_RUN = "not run yet"
 HEADINGS = {"full": "ours", "short": "ours, short", "quick": "digits, quick"}
 _CAVEATS = {
-    "short": "Short: fewer epochs, smaller pictures or other images; no reproduction.",
-    "quick": "Quick: seconds on handwritten digits; no reproduction.",
+    "short": "Short{on}: fewer epochs, smaller pictures or other images; no reproduction.",
+    "quick": "Quick{on}: seconds on handwritten digits; no reproduction.",
 }
 # Runs with seeds from here on are teachers of others, and count only where their recipe names the seed.
 TEACHER_SEEDS = 100
@@ -51,12 +51,14 @@ class Ours:
         difference: to the recipe that the published number is measured against, after the last epoch, seed by
             seed; None with fewer than two seeds in common.
         files: the records, as paths below ``data/results``; empty for runs that were not kept.
+        data: the names of the data sets that they were trained on.
     """
 
     last: Summary | None
     selected: Summary | None
     difference: PairedDifference | None
     files: tuple[str, ...]
+    data: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,18 @@ class Comparison:
             ours += "; Δ to the run it is measured against, with a 95 % interval over the same seeds"
         sentences = [f"{self.published.title}.", f"Published: {self.published.source}."]
         sentences += [self.published.selection, f"{ours}."]
-        sentences += [_CAVEATS[profile] for profile in self.profiles if profile in _CAVEATS]
+        sentences += [
+            _CAVEATS[profile].format(on=self._data_of(profile))
+            for profile in self.profiles
+            if profile in _CAVEATS
+        ]
         if self.outdated:
             sentences.append(f"Left out, as their recipe has changed since: {self.outdated} of our records.")
         return " ".join(sentences)
+
+    def _data_of(self, profile: str) -> str:
+        names = {name for line in self.lines if profile in line.ours for name in line.ours[profile].data}
+        return f", on {' and '.join(sorted(names))}" if names else ""
 
     def table(self, columns: Sequence[str] | None = None) -> Table:
         """The comparison as text.
@@ -337,6 +347,7 @@ def _figures(
         if len(shared) > 1
         else None,
         files=tuple(file for _, file in runs.values() if file),
+        data=frozenset(run.recipe["data"]["name"] for run, _ in runs.values() if run.recipe),
     )
 
 

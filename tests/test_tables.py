@@ -61,7 +61,7 @@ def record(recipe, seed, curve, profile="full", digest=None, **epochs):
         started="2026-01-01T00:00:00+00:00",
         seconds=1.0,
         profile=profile,
-        recipe={"name": recipe, "digest": digest or f"{recipe} today"},
+        recipe={"name": recipe, "digest": digest or f"{recipe} today", "data": {"name": "cifar10"}},
     )
 
 
@@ -162,8 +162,8 @@ def test_profiles_have_columns_of_their_own(ran):
     found = comparison("a", columns="C 10", live=live)
     assert found.table().header == ("run", "published", "ours", "ours, short", "digits, quick")
     assert found.table().rows[0][3:] == ("25.0 (1); best on test 25.0", "12.5 (1); best on test 12.5")
-    assert "Short: fewer epochs" in found.caption
-    assert "Quick: seconds on handwritten digits" in found.caption
+    assert "Short, on cifar10: fewer epochs" in found.caption
+    assert "Quick, on cifar10: seconds on handwritten digits" in found.caption
     assert found.table(columns=["short"]).header == ("run", "published", "ours, short")
     with pytest.raises(ValueError, match="no profile 'long'; use full, short, quick"):
         found.table(columns=["long"])
