@@ -24,7 +24,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Execution and pages replaced by notes; the list names each chapter that would have been executed."""
     slugs: list[str] = []
 
-    def pretend(_: Repository, jobs: list[Job]) -> list[Outcome]:
+    def pretend(_: Repository, jobs: list[Job], _limit: float) -> list[Outcome]:
         slugs.extend(job.chapter.slug for job in jobs)
         return [Outcome(job.chapter.slug, 75.0, job.budget, None) for job in jobs]
 

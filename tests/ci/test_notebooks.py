@@ -60,7 +60,7 @@ def chapter_of(tmp_path: Path, notebook: Notebook) -> Chapter:
     """The notebook written as the chapter 02-temperature."""
     path = tmp_path / "02-temperature.ipynb"
     path.write_text(json.dumps(notebook))
-    return Chapter("02-temperature", "Temperature", {}, {}, path)
+    return Chapter("02-temperature", "Temperature", {}, {}, {}, path)
 
 
 def test_a_good_chapter_has_no_findings(tmp_path: Path) -> None:

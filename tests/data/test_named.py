@@ -72,7 +72,7 @@ def test_a_damaged_file_is_not_unpickled(cifar, tmp_path, monkeypatch):
         raise AssertionError("it was unpickled")
 
     monkeypatch.setattr("pickle.load", refuse)
-    with pytest.raises(ValueError, match=r"CIFAR-10 in .* missing or damaged; .* kdlib\.data get cifar10"):
+    with pytest.raises(ValueError, match=r"CIFAR-10 in .* missing or damaged; .* kd data get cifar10"):
         load_data("cifar10", root=tmp_path)
 
 
@@ -132,7 +132,7 @@ def test_streamed_images_are_augmented_as_those_in_memory_are(tmp_path):
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "caltech101", "caltech256", "hymenoptera"])
 def test_a_data_set_that_is_not_there(tmp_path, monkeypatch, name):
     monkeypatch.setenv("KDLIB_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=rf"is not in {tmp_path}.*python -m kdlib\.data get {name}"):
+    with pytest.raises(FileNotFoundError, match=rf"is not in {tmp_path}.*kd data get {name}"):
         load_data(name)
 
 

@@ -47,8 +47,9 @@ LAYERS = ["layer1", "layer2", "layer3"]
 IMAGES, BATCH = 49, 16
 OPTIONS = {"batch_size": BATCH, "epochs": 2, "learning_rate": 1e-3, "device": "cpu", "progress": False}
 
-# One process that has the rows of each batch in another order ends up to 4e-6 elsewhere, in float32.
-TOLERANCE = {"rtol": 1e-4, "atol": 2e-5}
+# In float32 the order of summation alone moves a weight by 4e-6 on one machine and by 2.4e-5 on another; the
+# training itself moves half of the smallest ones by more than 4e-4. `test_gradients_in_float64` is exact.
+TOLERANCE = {"rtol": 1e-4, "atol": 5e-5}
 
 
 def images():
