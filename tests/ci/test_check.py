@@ -35,7 +35,13 @@ def test_the_checks_cover_code_types_tests_notebooks_and_pages() -> None:
     commands = check.steps()
     safety = commands.pop("workflows' safety")
     assert Path(safety[0]).name == "zizmor"
-    assert {command[2] for command in commands.values()} == {"ruff", "mypy", "pytest", "check_jsonschema", "ci"}
+    assert {command[2] for command in commands.values()} == {
+        "ruff",
+        "mypy",
+        "pytest",
+        "check_jsonschema",
+        "ci",
+    }
     assert all(command[:2] == [sys.executable, "-m"] for command in commands.values())
 
 
