@@ -134,10 +134,10 @@ def load_chapters(repository: Repository) -> list[Chapter]:
 
 
 def select(chapters: list[Chapter], wanted: str) -> list[Chapter]:
-    """The chapters named by number or slug in a string such as "02 03"; "all" names every one."""
+    """The chapters named by number or slug in a string such as "02 3"; "all" names every one."""
     if wanted.strip() in ("", "all"):
         return chapters
-    names = wanted.replace(",", " ").split()
+    names = [name.zfill(2) if name.isdigit() else name for name in wanted.replace(",", " ").split()]
     for name in names:
         if not any(name in (chapter.number, chapter.slug) for chapter in chapters):
             valid = ", ".join(f"{chapter.number} ({chapter.slug})" for chapter in chapters)

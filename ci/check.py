@@ -22,6 +22,7 @@ def steps() -> dict[str, list[str]]:
     return {
         "lint": [*python, "ruff", "check"],
         "format": [*python, "ruff", "format", "--check"],
+        "spelling": [*python, "ci", "spelling"],
         "configuration": [*python, "check_jsonschema", "--schemafile", str(schema), "_config.yml"],
         "workflows": [*python, "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
         "workflows' safety": [zizmor, "--offline", "--quiet", ".github/workflows"],

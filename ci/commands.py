@@ -36,6 +36,14 @@ def run(root: Path, options: argparse.Namespace) -> int:
 
                 assemble.assemble(repository, options.profile, options.folders)
                 return 0
+            case "offline":
+                from ci import offline
+
+                return book(repository, "quick", "all") or offline.offline(repository)
+            case "pdf":
+                from ci import printed
+
+                return book(repository, "quick", "all") or printed.pdf(repository)
             case "test":
                 from ci import check
 
@@ -47,10 +55,16 @@ def run(root: Path, options: argparse.Namespace) -> int:
                 from ci import notebooks
 
                 return notebooks.lint_all(repository, fix=options.fix)
+            case "chapter":
+                return new_chapter(repository, options.title)
+            case "spelling":
+                from ci import spelling
+
+                return spelling.check(repository)
             case "bench":
                 from ci import bench
 
-                return bench.bench(repository, options.only)
+                return bench.bench(repository, options.only, options.keep)
             case "picture":
                 from ci import picture
 
@@ -89,6 +103,17 @@ def book(repository: Repository, profile: str, wanted: str) -> int:
             print(f"Over budget: {outcome.slug} took {outcome.seconds:.0f} s of {outcome.budget:.0f} s.")
     address = (repository.html / "index.html").as_uri()
     print(f"Done in {time.monotonic() - started:.1f} s. Open in a browser: {address}")
+    return 0
+
+
+def new_chapter(repository: Repository, title: str) -> int:
+    """Make a chapter from the template, and say what was made and what to run next."""
+    from ci import scaffold
+
+    made = [path.relative_to(repository.root).as_posix() for path in scaffold.make_chapter(repository, title)]
+    print("\n".join(made))
+    number = made[0].removeprefix("book/")[:2]
+    print(f'Write your chapter over it, and look at it with: make book CHAPTERS="{number}"')
     return 0
 
 

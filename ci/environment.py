@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 UNFINISHED = "unfinished"
+# What .venv takes on Linux, where PyTorch comes with CUDA; elsewhere it is a third of that.
+GIGABYTES = 6
 
 
 class Plan(enum.Enum):
@@ -107,9 +109,25 @@ def set_up(root: Path, plan: Plan) -> None:
     started = time.monotonic()
     pip = [str(python_of(venv)), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     if subprocess.run([*pip, "-c", "ci/constraints.txt", "-e", ".[book,dev]"], cwd=root).returncode != 0:
-        sys.exit("Set-up failed: pip's message is above. The next run starts the set-up again.")
+        sys.exit(why_it_failed(root))
     stamp_path(venv).write_text(fingerprint(root))
-    print(f"Set-up done in {time.monotonic() - started:.0f} s.", flush=True)
+    activate = r".venv\Scripts\activate" if os.name == "nt" else "source .venv/bin/activate"
+    print(
+        f"Set-up done in {time.monotonic() - started:.0f} s. In your own terminal, `{activate}` puts its "
+        "python, kd and papermill first.",
+        flush=True,
+    )
+
+
+def why_it_failed(root: Path) -> str:
+    """What to look at when pip has failed, whose own message is long and names no remedy."""
+    free = shutil.disk_usage(root).free / 1e9
+    python = ".".join(map(str, sys.version_info[:2]))
+    return (
+        "Set-up failed: pip's message is above. The set-up needs a network that reaches pypi.org, and "
+        f"{GIGABYTES} GB on the disk of {root}, which has {free:.0f} GB free; the pinned packages are tested "
+        f"with Python 3.11, and this is {python}. The next run starts the set-up again."
+    )
 
 
 def create(venv: Path) -> None:

@@ -23,6 +23,7 @@ from ci.chapters import (
     source_of,
     tags_of,
 )
+from ci.predictions import Finding, predictions
 
 REQUIRED_PARAMETERS = ("profile", "seed", "n_seeds", "device")
 LONGEST_CELL = 25
@@ -38,7 +39,6 @@ import importlib.util
 if importlib.util.find_spec("kdlib") is None:
     %pip install -q "kdlib[notebook] @ git+https://github.com/kd-course/kd-course\""""
 
-Finding = tuple[str, str]
 Rule = Callable[[Notebook], Iterator[Finding]]
 
 
@@ -250,6 +250,7 @@ RULES: tuple[Rule, ...] = (
     short_cells,
     claims_are_tagged,
     colon_fences,
+    predictions,
     exercises_are_whole,
     closing,
 )

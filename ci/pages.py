@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from ci.cards import stage_cards
 from ci.chapters import (
     PROFILES,
     BuildError,
@@ -77,11 +78,14 @@ def stage_sources(repository: Repository, jobs: list[Job], stage: Path) -> None:
         page = with_outputs(read_notebook(job.chapter.source), last, note_for(job, last))
         link_records(page, job.chapter.slug, by_key)
         (stage / job.chapter.source.name).write_text(json.dumps(page), encoding="utf-8")
+    stage_cards(stage, repository.root, groups)
     records = record_pages(groups, {job.chapter.slug: job.chapter.title for job in jobs})
     written = {"status": status_page(executed), "claims": claims_page(executed), **records}
     for name, text in written.items():
         (stage / f"{name}.md").write_text(text, encoding="utf-8")
     list_below(stage / "_toc.yml", "records", [name for name in records if name != "records"])
+    runs = {chapter.slug: course_metadata(last) for chapter, last in executed if last is not None}
+    (stage / "runs.json").write_text(json.dumps(runs), encoding="utf-8")
 
 
 def link_records(page: Notebook, slug: str, groups: dict[str, Group]) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,6 +95,13 @@ def test_settings_that_cannot_be(arguments, message):
     assert message in said(kd("run", BASELINE, "--seed", "0", *arguments), 2)
 
 
+def test_many_names_are_counted_and_not_all_listed():
+    sentence = said(kd("run", "cifar/nothing/like/it"), 2)
+    assert re.search(
+        r"there are \d+, such as cifar/[^,]+, cifar/[^,]+, cifar/\S+\. `kd list` shows them", sentence
+    )
+
+
 def test_a_profile_that_is_none():
     result = kd("run", BASELINE, "--profile", "thorough")
     assert result.exit_code == 2
@@ -102,7 +110,7 @@ def test_a_profile_that_is_none():
 
 def test_data_that_is_not_here_is_told_with_the_command_that_gets_it():
     sentence = said(kd("run", BASELINE, "--profile", "full", "--seed", "0"), 2)
-    assert "CIFAR-10 is not in" in sentence
+    assert "'cifar10' is not in" in sentence
     assert "kd data get cifar10" in sentence
 
 

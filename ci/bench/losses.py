@@ -1,4 +1,8 @@
-"""What each loss adds to a training step: ResNet-110 to 20, batch 128, on the layers it is meant for."""
+"""What each loss adds to a training step: ResNet-110 to 20, batch 128, on the layers it is meant for.
+
+Three things: seconds, forward and backward; weights that are trained besides the student's; and memory, of
+what the term keeps from step to step, and from the forward to the backward pass of one.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +48,11 @@ from kdlib.training.precision import has_bfloat16
 ROUNDS = 9
 BATCH, CLASSES, IMAGES = 128, 100, 50_000
 LIMIT = 0.03
+# Methods that are an option of a term: beside the term itself they would have its name twice.
+VARIANTS: dict[str, Term] = {
+    "smoothed labels": HardLabels(label_smoothing=0.1),
+    "standardised soft targets": SoftTargets(standardize=True),
+}
 _STAGES = ["layer1", "layer2", "layer3"]
 # The last block of each stage, before its ReLU: 18 blocks in the teacher and 3 in the student.
 _BEFORE_RELU = {f"{stage}.2.relu:input": f"{stage}.17.relu:input" for stage in _STAGES}
@@ -76,23 +85,49 @@ def bench(_repository: Repository) -> Part:
 
     dtype = torch.bfloat16 if has_bfloat16(device) else torch.float32
     with kept_pages(), channels_last(plain), fast_teacher(plain, images, dtype, pack=True):
-        named = {term.name: term for term in every.terms if isinstance(term, Term)}
+        named = {term.name: term for term in every.terms if isinstance(term, Term)} | VARIANTS
         times: dict[str, list[float]] = {name: [] for name in ("step", *named)}
         for number in range(ROUNDS + 1):
             for name, seconds in times.items():
                 taken = seconds_of(step if name == "step" else lambda name=name: add(named[name]))
                 seconds.extend([taken] if number else [])
-    return Part(*table(times))
+    lines, rows = table(times)
+    with half:
+        sizes = {name: sizes_of(term, outputs) for name, term in named.items()}
+    return Part(lines, [row | sizes.get(row["name"], {}) for row in rows])
+
+
+def sizes_of(term: Term, outputs: Outputs) -> dict[str, int]:
+    """Trained weights of a term, and the bytes that it keeps: always, and for the backward pass of a step."""
+    parameters, buffers = list(term.parameters()), list(term.buffers())
+    networks = [outputs.student_logits, outputs.taught(), outputs.labels]
+    networks += [*outputs.student_maps.values(), *outputs.teacher_maps.values()]
+    there = {tensor.untyped_storage().data_ptr() for tensor in [*parameters, *buffers, *networks]}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = term(outputs)
+    assert loss.requires_grad, "what a term keeps for its backward pass is kept only if there is one"
+    return {
+        "weights": sum(parameter.numel() for parameter in parameters),
+        "kept": sum(buffer.untyped_storage().nbytes() for buffer in buffers),
+        "kept a step": sum(size for place, size in kept.items() if place not in there),
+    }
 
 
 def table(times: dict[str, list[float]]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Medians in milliseconds, and each term's share of the step."""
+    """Medians in milliseconds, and each term's share of the step in the same round: a machine slows down."""
     middle = {name: median(seconds) for name, seconds in times.items()}
     base = middle.pop("step")
     lines = [f"a step of labels alone, with the teacher's answers: {1e3 * base:.0f} ms; bar {LIMIT:.0%}"]
     rows: list[dict[str, Any]] = [{"name": "step", "seconds": base}]
     for name, seconds in middle.items():
-        share = seconds / base
+        share = median(ours / step for ours, step in zip(times[name], times["step"], strict=True))
         spread = f"({1e3 * min(times[name]):.1f} to {1e3 * max(times[name]):.1f})"
         lines.append(
             f"{name:<25} {1e3 * seconds:6.1f} ms {spread:>17} {share:6.1%}{'  over' if share > LIMIT else ''}"

@@ -11,13 +11,16 @@ from sphinx.util.math import get_node_equation_number, wrap_displaymath
 from sphinx.writers.html5 import HTML5Translator
 
 STATIC = Path(__file__).parent / "static"
+TEMPLATES = Path(__file__).parent / "templates"
 # Sphinx numbers equations; KaTeX would number these environments once more.
 UNNUMBERED = re.compile(r"(\\(?:begin|end)\{(?:align|alignat|equation|gather))\}")
+# The corner of a table with headings on two sides heads nothing.
+EMPTY_HEADER = re.compile(r"<th\b[^>]*>\s*(?:<p>\s*</p>)?\s*</th>")
 KATEX = "vendor/katex/katex.min"
 
 
 def visit_inline_math(self: HTML5Translator, node: nodes.math) -> None:
-    """Write inline TeX as the text of a span; course.js lets KaTeX render it."""
+    """Write inline TeX as the text of a span; mathematics.js lets KaTeX render it."""
     self.body.append(f"{self.starttag(node, 'span', '', CLASS='math')}{self.encode(node.astext())}</span>")
     raise nodes.SkipNode
 
@@ -38,6 +41,7 @@ def visit_block_math(self: HTML5Translator, node: nodes.math_block) -> None:
 def use_our_static_files(_app: Sphinx, config: Config) -> None:
     """Serve static/ from here: Jupyter Book would add every script found in book/_static to every page."""
     config.html_static_path.append(str(STATIC))
+    config.templates_path.append(str(TEMPLATES))
     config.html_logo = str(STATIC / "logo.svg")
     config.html_favicon = str(STATIC / "logo.svg")
 
@@ -45,14 +49,18 @@ def use_our_static_files(_app: Sphinx, config: Config) -> None:
 def finish_page(
     app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: nodes.document | None
 ) -> None:
-    """Load KaTeX where there is mathematics, and take away roles that screen readers reject."""
+    """Load what only some pages need, and take away roles that screen readers reject."""
     body = context.get("body", "")
     if 'class="math' in body:
         app.add_css_file(f"{KATEX}.css")
         app.add_js_file(f"{KATEX}.js", priority=400, loading_method="defer")
-    context["body"] = body.replace(' role="doc-biblioentry"', "").replace(
-        '<div role="list" class="citation-list">', '<div class="citation-list">'
-    )
+        app.add_js_file("mathematics.js", priority=410, loading_method="defer")
+    if 'class="prediction"' in body:
+        app.add_css_file("predictions.css", priority=950)
+        app.add_js_file("predictions.js", priority=950, loading_method="defer")
+    body = body.replace(' role="doc-biblioentry"', "")
+    body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    context["body"] = EMPTY_HEADER.sub("<td></td>", body)
 
 
 def drop_fontawesome_script(app: Sphinx, exception: Exception | None) -> None:

@@ -1,4 +1,4 @@
-"""What the checkers of all chapters ask of an answer: is it the number, is it a tensor of the right shape."""
+"""What the checkers of all chapters ask of an answer: is it the number, the tensor, the measurements."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +30,20 @@ def number(answer: Any, right: float, slips: Mapping[float, str], otherwise: str
         if math.isclose(value, slip, rel_tol=0.005):
             return sentence
     return otherwise
+
+
+def measured(answer: Any, *keys: Any) -> list[float]:
+    """The numbers that an experiment gave, in the order of the keys.
+
+    Raises:
+        TypeError: the answer is not a dict with these keys and no others, or a value is not a number.
+    """
+    if not (isinstance(answer, Mapping) and set(answer) == set(keys)):
+        raise TypeError(f"the answer is {answer!r}; give a dict with the keys {', '.join(map(repr, keys))}.")
+    try:
+        return [float(answer[key]) for key in keys]
+    except (TypeError, ValueError):
+        raise TypeError(f"the answer is {answer!r}; give a number for each key.") from None
 
 
 def called(function: Callable[..., Any], *arguments: Any) -> Any:

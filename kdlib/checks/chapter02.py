@@ -112,6 +112,22 @@ def the_temperature_for_an_entropy(answer: Any) -> str | None:
     return None
 
 
+@exercise("2.6")
+def a_doubting_teacher(answer: Any) -> str | None:
+    value = float(answer)
+    if not value > 0:
+        return f"You gave {value:g}; a temperature is above 0."
+    if value < 0.25:
+        return f"{value:g} is too cold; look for the T with the smallest NLL, not the largest."
+    if 0.95 <= value <= 1.3:
+        return (
+            "That calibrates a teacher trained without smoothing; take the validation logits of the new one."
+        )
+    if value > 1.3:
+        return "Above 1 the answers get softer still, and this teacher doubts too much already."
+    return None
+
+
 def _temperature_for(answer: Any, logits: Tensor, target: float) -> str | None:
     temperature = float(answers.called(answer, logits, target))
     if not (math.isfinite(temperature) and temperature > 0):

@@ -132,6 +132,20 @@ def the_floor_of_the_cross_entropy(answer: Any) -> str | None:
     return f"It gives {value:.4g} where {9 * entropy:.4g} is right; which student reaches the lowest value?"
 
 
+@exercise("3.6")
+def the_cost_of_a_quiet_teacher(answer: Any) -> str | None:
+    points = float(answer)
+    if 0 < abs(points) < 1:
+        return f"{points:.3g} looks like a fraction; in points it is a hundred times that."
+    if points <= -1:
+        return "The quiet teacher's student cannot be ahead; subtract its accuracy from the other's."
+    if points < 4:
+        return f"{points:.1f} points are too few; both factors are missing there, 16 and 10: 0.9 / 160."
+    if points > 50:
+        return f"{points:.0f} points are too many; the second student still has its labels, at weight 0.1."
+    return None
+
+
 def _logits() -> tuple[Tensor, Tensor]:
     """Student and teacher on six images of four classes."""
     student, teacher = 3 * torch.randn(

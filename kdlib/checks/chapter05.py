@@ -75,3 +75,19 @@ def first_control(answer: Any) -> str | None:
     if not isinstance(answer, str) or answer not in ("a", "b", "c"):
         return f"The answer is {answer!r}; give 'a', 'b' or 'c'."
     return letters.get(answer)
+
+
+@exercise("5.6")
+def random_channels(answer: Any) -> str | None:
+    few, same, many = answers.measured(answer, 8, 32, 128)
+    if max(few, same, many) > 1:
+        return f"A share cannot be {max(few, same, many):.3g}; give fractions, such as 0.5 for 50 %."
+    if not few < same < many:
+        return "The share must rise with the width, since a regressor may leave out what it does not need."
+    if few > 0.75:
+        return (
+            f"With 8 channels you find {few:.0%}; ask networks that were never trained, of the width itself."
+        )
+    if many < 0.93:
+        return f"With 128 channels you find {many:.0%}; that is a deeper layer, ask for layer1."
+    return None

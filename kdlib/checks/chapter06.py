@@ -93,6 +93,22 @@ def unseen_changes(answer: Any) -> str | None:
     return None
 
 
+@exercise("6.6")
+def larger_pictures(answer: Any) -> str | None:
+    code, paper = answers.measured(answer, "code", "paper")
+    if code > 1.7:
+        return "The code's form falls as pictures grow; put the loss at 32 pixels above that at 16."
+    if abs(code / paper - 1) < 0.15:
+        return "The two factors are alike, so they are of one form; pass form= on to the loss."
+    if code > paper:
+        return "The two have changed places: it is the code's form that divides by the number of places."
+    if code > 0.6:
+        return f"The code's form divides by four times as many places now; {code:.2f} is too large."
+    if not 0.6 <= paper <= 1.7:
+        return f"The paper's form compares maps of length 1 at either size; {paper:.2f} is too far from 1."
+    return None
+
+
 _CHANGES = {
     "a": "Look at (a) again: twice the channels make Q twice as large everywhere, and the norm undoes that.",
     "b": "Look at (b) again: with factors of their own, a channel that is loud elsewhere counts for more.",

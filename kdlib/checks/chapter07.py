@@ -108,6 +108,24 @@ def numbers_for_eight(answer: Any) -> str | None:
     return answers.number(answer, 7.0, slips, "Count up: two points need a line, three a plane.")
 
 
+@exercise("7.6")
+def teacher_of_other_digits(answer: Any) -> str | None:
+    before, after = answers.measured(answer, "first weights", "taught")
+    if max(before, after) > 1:
+        return "Give shares between 0 and 1, as `read` returns them."
+    if before == after:
+        return "Both are of the same network; read the map before the training, too."
+    if after < before:
+        return "The taught student's share is below that of its first weights; have the two changed places?"
+    if after < 0.7:
+        return (
+            f"{after:.0%} is little after 30 epochs; train on alike(data.train), with the loss on distances."
+        )
+    if after > 0.925:
+        return f"{after:.0%} is what a teacher brings that knows the three; train yours without 4, 7 and 9."
+    return None
+
+
 def _compared(value: Tensor, right: Tensor, slips: dict[str, Tensor], otherwise: str) -> str | None:
     if answers.same(value, right):
         return None

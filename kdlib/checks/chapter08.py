@@ -110,6 +110,20 @@ def dist_of_one(answer: Any) -> str | None:
     return answers.number(answer, 1.0, slips, "What is 1 − ρ when ρ counts as 0?")
 
 
+@exercise("8.6")
+def the_same_fifty_pictures(answer: Any) -> str | None:
+    shifted, still = answers.measured(answer, "shifted", "as they are")
+    if max(shifted, still) > 1:
+        return "Give shares between 0 and 1; 0.9 is 90 %."
+    if abs(shifted - still) < 0.015:
+        return "The two are alike; `fit` shifts the images unless it is told augment=False."
+    if shifted < still:
+        return "The students without shifts cannot be ahead; have the two changed places?"
+    if shifted < 0.915:
+        return f"{shifted:.0%} with shifts is what the other teacher's students reach; let `unshifted` teach."
+    return None
+
+
 _CHANGES = {
     "a": "a constant in all logits cancels in a softmax, and is part of the mean that standardising removes.",
     "b": "a factor is like a temperature; what divides by the spread of the logits removes it.",

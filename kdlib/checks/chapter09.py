@@ -138,6 +138,22 @@ def three_pairs(answer: Any) -> str | None:
     )
 
 
+@exercise("9.6")
+def fewer_to_pick_from(answer: Any) -> str | None:
+    two, ten, all_of_them = answers.measured(answer, 2, 10, 40)
+    if max(two, ten, all_of_them) <= 0:
+        return "Picking flatters; subtract the gain on the other half from that where it was picked."
+    if all_of_them < 0.1:
+        return f"{all_of_them:.3g} for 40 epochs looks like a fraction; in points it is a hundred times that."
+    if two == ten == all_of_them:
+        return "All three are the same; pick among of[-last:], the last epochs of each run."
+    if not two < ten < all_of_them:
+        return "The more there is to pick from, the more it flatters; of[-10:] are the last ten epochs."
+    if two < 0:
+        return "Even of two epochs the better is flattered; average over all runs and 200 cuts of each."
+    return None
+
+
 def _two_numbers(value: Any) -> tuple[float, float]:
     try:
         low, high = (float(number) for number in value)

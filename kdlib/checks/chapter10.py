@@ -126,6 +126,22 @@ def choose_then_report(answer: Any) -> str | None:
     return None
 
 
+@exercise("10.6")
+def images_to_choose_by(answer: Any) -> str | None:
+    few, some, many = answers.measured(answer, 30, 100, 300)
+    if max(few, some, many) <= 0:
+        return "Choosing flatters; subtract the lead on the other images from the lead where it was chosen."
+    if few < 0.1:
+        return f"{few:.3g} by 30 images looks like a fraction; in points it is a hundred times that."
+    if few == some == many:
+        return "All three are the same; choose on order[:images] and judge on order[images:]."
+    if not few > some > many:
+        return "The more images choose, the less is luck; have the keys changed places, or the two parts?"
+    if few < 2 * many:
+        return f"{few:.2f} and {many:.2f} points are too near; take off the lead on the other images."
+    return None
+
+
 def _share(validation: int, test: int) -> tuple[Tensor, Tensor]:
     """So many of ten images right."""
     return torch.arange(10) < validation, torch.arange(10) < test

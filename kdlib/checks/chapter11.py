@@ -111,6 +111,20 @@ def mask(answer: Any) -> str | None:
     return f"It has {int(value.sum())} ones where there are {8 * 16 // 2} weights, or they are elsewhere."
 
 
+@exercise("11.6")
+def the_same_total_rate(answer: Any) -> str | None:
+    points = float(answer)
+    if 0 < abs(points) < 0.08:
+        return f"{points:.3g} looks like a fraction; in points it is a hundred times that."
+    if points < -10:
+        return (
+            f"{points:.1f} points is the gap at the same first rate; divide 0.0001 by 0.55, it gets larger."
+        )
+    if points > 10:
+        return f"{points:.1f} points are too many; take off those of the constant rate, 1e-4/without."
+    return None
+
+
 _READINGS = ("best epochs", "the last epoch", "the mean of the last n epochs")
 
 

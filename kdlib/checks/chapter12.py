@@ -104,6 +104,22 @@ def enough_images(answer: Any) -> str | None:
     return answers.number(answer, right, slips, "Solve √(p (1 − p) / n) = 0.0025 for n.")
 
 
+@exercise("12.6")
+def whispering_teacher(answer: Any) -> str | None:
+    loud, quiet = answers.measured(answer, "as it is", "an eighth")
+    if max(loud, quiet) > 1:
+        return "Give shares between 0 and 1, as they stand in the curves."
+    if loud == quiet:
+        return "Both eights have had the same target; give the second one zt / 8."
+    if loud < quiet:
+        return "The louder teacher's students are the faster ones; have the two changed places?"
+    if loud - quiet < 0.015:
+        return "The two are nearly level; ask after epoch 7, at the rate 0.001 and alpha 0."
+    if quiet < 0.7:
+        return f"{quiet:.0%} is too low; divide the sum of the eight accuracies by 8, and take curve[6]."
+    return None
+
+
 def _fits(printed: float, images: int, n: int) -> bool:
     return f"{round(printed * images * n) / (images * n):.6f}" == f"{printed:.6f}"
 

@@ -55,10 +55,10 @@ class Source:
             how = (
                 f"kd data get {self.name}"
                 if self.url
-                else "shared/datasets/unpack, which comes with the course's own machines"
+                else "shared/datasets/unpack, on the course's own machines; elsewhere take cifar10 instead"
             )
             raise FileNotFoundError(
-                f"{self.title} is not in {found}; get it with: {how}. "
+                f"the data set {self.name!r} is not in {found}; get it with: {how}. "
                 "KDLIB_DATA names another folder to look in."
             )
         return found

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
-# So many names are not listed after the near ones.
+# More names than these are not all listed.
 _MANY = 20
 
 _IN_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a table"}
@@ -63,6 +63,8 @@ def near(name: str, known: Iterable[str]) -> str:
     """What may have been meant, and what there is."""
     names = list(known)
     found = difflib.get_close_matches(name, names, n=3)
+    if not found and len(names) > _MANY:
+        return f"there are {len(names)}, such as {', '.join(names[:3])}."
     if not found:
         return f"there are: {', '.join(names)}."
     meant = f"did you mean {' or '.join(map(repr, found))}?"

@@ -92,7 +92,7 @@ def _matching(pattern: str) -> list[str]:
     names = [name for found in wanted for name in load_family(found).cells]
     matching = [name for name in names if fnmatchcase(name, pattern)]
     if not matching:
-        raise ValueError(f"no recipe is called {pattern!r}; {near(pattern, names)}")
+        raise ValueError(f"no recipe is called {pattern!r}; {near(pattern, names)} `kd list` shows them all.")
     return matching
 
 

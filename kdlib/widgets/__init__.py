@@ -2,6 +2,7 @@
 
 from kdlib.widgets.attention import AttentionFigure
 from kdlib.widgets.bias import BiasFigure
+from kdlib.widgets.explorer import SweepExplorer
 from kdlib.widgets.feature import FeatureFigure
 from kdlib.widgets.kl_loss import KLLossFigure
 from kdlib.widgets.live import LiveFigure
@@ -21,5 +22,6 @@ __all__ = [
     "RelationFigure",
     "SeedsFigure",
     "SoftLabelFigure",
+    "SweepExplorer",
     "TemperatureFigure",
 ]

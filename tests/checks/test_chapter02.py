@@ -48,6 +48,7 @@ def temperature_for(logits, target, low=1e-4, high=1e4):
         ("2.3", dark_knowledge),
         ("2.4", entropy),
         ("2.5", temperature_for),
+        ("2.6", 0.62),
     ],
 )
 def test_right(number, answer):
@@ -90,6 +91,10 @@ def test_right(number, answer):
         ("2.5", lambda z, h: temperature_for(z, h, low=0.1, high=10), "With logits"),
         ("2.5", lambda *_: 0, "above 0"),
         ("2.5", 3.0, "without calling it"),
+        ("2.6", 1.09, "trained without smoothing"),
+        ("2.6", 1 / 0.62, "softer still"),
+        ("2.6", 0.1, "smallest NLL"),
+        ("2.6", -0.6, "above 0"),
     ],
 )
 def test_wrong(number, answer, sentence):
@@ -98,6 +103,6 @@ def test_wrong(number, answer, sentence):
     assert sentence in feedback.message
 
 
-@pytest.mark.parametrize("number", ["2.1", "2.2", "2.3", "2.4", "2.5"])
+@pytest.mark.parametrize("number", ["2.1", "2.2", "2.3", "2.4", "2.5", "2.6"])
 def test_open(number):
     assert check(number, ...).state == "open"

@@ -42,6 +42,7 @@ def floor(t, temperature):
         ("3.4", (0.1, 0.1)),
         ("3.4", (1 - 0.9, 0.9 / 9)),
         ("3.5", floor),
+        ("3.6", 13.2),
     ],
 )
 def test_right(number, answer):
@@ -95,6 +96,10 @@ def test_right(number, answer):
             "even answer",
         ),
         ("3.5", lambda t, temperature: 2 * floor(t, temperature), "which student"),
+        ("3.6", 0.132, "looks like a fraction"),
+        ("3.6", -13.2, "cannot be ahead"),
+        ("3.6", 2, "both factors are missing"),
+        ("3.6", 80, "still has its labels"),
     ],
 )
 def test_wrong(number, answer, sentence):
@@ -103,6 +108,6 @@ def test_wrong(number, answer, sentence):
     assert sentence in feedback.message
 
 
-@pytest.mark.parametrize("number", ["3.1", "3.2", "3.3", "3.4", "3.5"])
+@pytest.mark.parametrize("number", ["3.1", "3.2", "3.3", "3.4", "3.5", "3.6"])
 def test_open(number):
     assert check(number, ...).state == "open"

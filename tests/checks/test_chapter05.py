@@ -11,7 +11,7 @@ def says(number, answer, words):
     return feedback.state == "wrong" and words in feedback.message
 
 
-@pytest.mark.parametrize("number", ["5.1", "5.2", "5.3", "5.4", "5.5"])
+@pytest.mark.parametrize("number", ["5.1", "5.2", "5.3", "5.4", "5.5", "5.6"])
 def test_an_exercise_not_begun_is_open(number):
     assert checks.check(number, ...).state == "open"
 
@@ -92,3 +92,21 @@ class TestFirstControl:
     )
     def test_wrong(self, answer, words):
         assert says("5.5", answer, words)
+
+
+class TestRandomChannels:
+    def test_right(self):
+        assert checks.check("5.6", {8: 0.53, 32: 0.87, 128: 0.99}).state == "right"
+
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            ({8: 53, 32: 87, 128: 99}, "give fractions"),
+            ({8: 0.87, 32: 0.53, 128: 0.99}, "must rise"),
+            ({8: 0.86, 32: 0.87, 128: 0.99}, "never trained"),
+            ({8: 0.43, 32: 0.73, 128: 0.85}, "deeper layer"),
+            (0.87, "with the keys 8, 32, 128"),
+        ],
+    )
+    def test_wrong(self, answer, words):
+        assert says("5.6", answer, words)

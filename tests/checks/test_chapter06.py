@@ -10,7 +10,7 @@ def says(number, answer, words):
     return feedback.state == "wrong" and words in feedback.message
 
 
-@pytest.mark.parametrize("number", ["6.1", "6.2", "6.3", "6.4", "6.5"])
+@pytest.mark.parametrize("number", ["6.1", "6.2", "6.3", "6.4", "6.5", "6.6"])
 def test_an_exercise_not_begun_is_open(number):
     assert checks.check(number, ...).state == "open"
 
@@ -149,3 +149,22 @@ class TestUnseenChanges:
     )
     def test_wrong(self, answer, words):
         assert says("6.5", answer, words)
+
+
+class TestLargerPictures:
+    def test_right(self):
+        assert checks.check("6.6", {"code": 0.25, "paper": 1.02}).state == "right"
+
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            ({"code": 4.0, "paper": 0.98}, "put the loss at 32 pixels above"),
+            ({"code": 0.25, "paper": 0.25}, "are of one form"),
+            ({"code": 1.02, "paper": 0.25}, "changed places"),
+            ({"code": 0.9, "paper": 1.2}, "four times as many"),
+            ({"code": 0.25, "paper": 4.1}, "too far from 1"),
+            ({"code": 0.25}, "with the keys 'code', 'paper'"),
+        ],
+    )
+    def test_wrong(self, answer, words):
+        assert says("6.6", answer, words)

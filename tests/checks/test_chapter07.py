@@ -12,7 +12,7 @@ def says(number, answer, words):
     return feedback.state == "wrong" and words in feedback.message
 
 
-@pytest.mark.parametrize("number", ["7.1", "7.2", "7.3", "7.4", "7.5"])
+@pytest.mark.parametrize("number", ["7.1", "7.2", "7.3", "7.4", "7.5", "7.6"])
 def test_an_exercise_not_begun_is_open(number):
     assert checks.check(number, ...).state == "open"
 
@@ -133,3 +133,22 @@ class TestNumbersForEight:
     )
     def test_wrong(self, answer, words):
         assert says("7.5", answer, words)
+
+
+class TestTeacherOfOtherDigits:
+    def test_right(self):
+        assert checks.check("7.6", {"first weights": 0.54, "taught": 0.83}).state == "right"
+
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            ({"first weights": 54, "taught": 83}, "between 0 and 1"),
+            ({"first weights": 0.83, "taught": 0.83}, "same network"),
+            ({"first weights": 0.83, "taught": 0.54}, "changed places"),
+            ({"first weights": 0.54, "taught": 0.6}, "little after 30 epochs"),
+            ({"first weights": 0.54, "taught": 0.97}, "without 4, 7 and 9"),
+            ({"first weights": "54 %", "taught": "83 %"}, "give a number for each key"),
+        ],
+    )
+    def test_wrong(self, answer, words):
+        assert says("7.6", answer, words)

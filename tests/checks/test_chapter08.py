@@ -14,7 +14,7 @@ def says(number, answer, words):
     return feedback.state == "wrong" and words in feedback.message
 
 
-@pytest.mark.parametrize("number", ["8.1", "8.2", "8.3", "8.4", "8.5"])
+@pytest.mark.parametrize("number", ["8.1", "8.2", "8.3", "8.4", "8.5", "8.6"])
 def test_an_exercise_not_begun_is_open(number):
     assert checks.check(number, ...).state == "open"
 
@@ -149,3 +149,20 @@ class TestDistOfOne:
     )
     def test_wrong(self, answer, words):
         assert says("8.5", answer, words)
+
+
+class TestTheSameFiftyPictures:
+    def test_right(self):
+        assert checks.check("8.6", {"shifted": 0.95, "as they are": 0.89}).state == "right"
+
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            ({"shifted": 95, "as they are": 89}, "between 0 and 1"),
+            ({"shifted": 0.95, "as they are": 0.95}, "augment=False"),
+            ({"shifted": 0.89, "as they are": 0.95}, "changed places"),
+            ({"shifted": 0.899, "as they are": 0.834}, "the other teacher's students"),
+        ],
+    )
+    def test_wrong(self, answer, words):
+        assert says("8.6", answer, words)

@@ -18,7 +18,7 @@ def says(number, answer, words):
     return feedback.state == "wrong" and words in feedback.message
 
 
-@pytest.mark.parametrize("number", ["9.1", "9.2", "9.3", "9.4", "9.5"])
+@pytest.mark.parametrize("number", ["9.1", "9.2", "9.3", "9.4", "9.5", "9.6"])
 def test_an_exercise_not_begun_is_open(number):
     assert checks.check(number, ...).state == "open"
 
@@ -158,3 +158,21 @@ class TestNumbers:
     )
     def test_wrong(self, number, answer, words):
         assert says(number, answer, words)
+
+
+class TestFewerToPickFrom:
+    def test_right(self):
+        assert checks.check("9.6", {2: 0.1, 10: 0.4, 40: 1.0}).state == "right"
+
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            ({2: -0.1, 10: -0.4, 40: -1.0}, "Picking flatters"),
+            ({2: 0.001, 10: 0.004, 40: 0.01}, "looks like a fraction"),
+            ({2: 1.0, 10: 1.0, 40: 1.0}, "All three are the same"),
+            ({2: 1.0, 10: 0.4, 40: 0.9}, "the more it flatters"),
+            ({2: -0.1, 10: 0.4, 40: 1.0}, "Even of two epochs"),
+        ],
+    )
+    def test_wrong(self, answer, words):
+        assert says("9.6", answer, words)

@@ -14,7 +14,7 @@ def says(number, answer, words):
     return feedback.state == "wrong" and words in feedback.message
 
 
-@pytest.mark.parametrize("number", ["10.1", "10.2", "10.3", "10.4", "10.5"])
+@pytest.mark.parametrize("number", ["10.1", "10.2", "10.3", "10.4", "10.5", "10.6"])
 def test_an_exercise_not_begun_is_open(number):
     assert checks.check(number, ...).state == "open"
 
@@ -168,3 +168,22 @@ class TestChooseThenReport:
 
     def test_no_pair(self):
         assert "a setting and a number" in checks.check("10.5", lambda _: 0.5).message
+
+
+class TestImagesToChooseBy:
+    def test_right(self):
+        assert checks.check("10.6", {30: 3.0, 100: 1.4, 300: 0.7}).state == "right"
+
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            ({30: -3.0, 100: -1.4, 300: -0.7}, "Choosing flatters"),
+            ({30: 0.03, 100: 0.014, 300: 0.007}, "looks like a fraction"),
+            ({30: 3.0, 100: 3.0, 300: 3.0}, "All three are the same"),
+            ({30: 0.7, 100: 1.4, 300: 3.0}, "less is luck"),
+            ({30: 3.2, 100: 2.8, 300: 2.4}, "too near"),
+            (3.0, "with the keys 30, 100, 300"),
+        ],
+    )
+    def test_wrong(self, answer, words):
+        assert says("10.6", answer, words)

@@ -13,7 +13,7 @@ def says(number, answer, words):
     return feedback.state == "wrong" and words in feedback.message
 
 
-@pytest.mark.parametrize("number", ["11.1", "11.2", "11.3", "11.4", "11.5"])
+@pytest.mark.parametrize("number", ["11.1", "11.2", "11.3", "11.4", "11.5", "11.6"])
 def test_an_exercise_not_begun_is_open(number):
     assert checks.check(number, ...).state == "open"
 
@@ -172,3 +172,19 @@ class TestMask:
 
     def test_another_shape(self):
         assert "return (8, 16)" in checks.check("11.5", lambda *_: torch.eye(4)).message
+
+
+class TestSameTotalRate:
+    def test_right(self):
+        assert checks.check("11.6", -1.25).state == "right"
+
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            (-0.0125, "looks like a fraction"),
+            (-16.6, "gap at the same first rate"),
+            (17.2, "those of the constant rate"),
+        ],
+    )
+    def test_wrong(self, answer, words):
+        assert says("11.6", answer, words)

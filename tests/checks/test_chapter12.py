@@ -13,7 +13,7 @@ def says(number, answer, words):
     return feedback.state == "wrong" and words in feedback.message
 
 
-@pytest.mark.parametrize("number", ["12.1", "12.2", "12.3", "12.4", "12.5"])
+@pytest.mark.parametrize("number", ["12.1", "12.2", "12.3", "12.4", "12.5", "12.6"])
 def test_an_exercise_not_begun_is_open(number):
     assert checks.check(number, ...).state == "open"
 
@@ -137,3 +137,21 @@ class TestEnoughImages:
     )
     def test_wrong(self, answer, words):
         assert says("12.5", answer, words)
+
+
+class TestWhisperingTeacher:
+    def test_right(self):
+        assert checks.check("12.6", {"as it is": 0.986, "an eighth": 0.934}).state == "right"
+
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            ({"as it is": 98.6, "an eighth": 93.4}, "between 0 and 1"),
+            ({"as it is": 0.986, "an eighth": 0.986}, "same target"),
+            ({"as it is": 0.934, "an eighth": 0.986}, "changed places"),
+            ({"as it is": 0.987, "an eighth": 0.98}, "nearly level"),
+            ({"as it is": 0.62, "an eighth": 0.58}, "too low"),
+        ],
+    )
+    def test_wrong(self, answer, words):
+        assert says("12.6", answer, words)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,16 @@ format: jb-book
 root: intro
 chapters: [{file: 01-alone}, {file: 02-library}, {file: status}, {file: claims}, {file: records}]
 """
+
+
+def copy_sources(folder: Path) -> Path:
+    """The sources as they are here, records left out, copied into a new folder."""
+    git = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(git, check=True, capture_output=True, text=True).stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith("data/results/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
 
 
 def markdown(identity: str, source: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import datetime
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,12 +45,12 @@ def test_all_parts_run_unless_some_are_named_and_the_others_stay_in_the_file(
     repository: Repository, parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     commands.run(repository.root, parser().parse_args(["bench"]))
-    assert parts == ["commands", "speed", "losses", "agreement"]
+    assert parts == ["commands", "pages", "speed", "losses", "agreement"]
     commands.run(repository.root, parser().parse_args(["bench", "--only", "agreement", "losses"]))
-    assert parts[4:] == ["losses", "agreement"]
+    assert parts[5:] == ["losses", "agreement"]
     result = json.loads((repository.build / "bench.json").read_text())
     assert {name: part["rows"][0]["value"] for name, part in result.items()} == {
-        "commands": 1, "speed": 2, "losses": 5, "agreement": 6,
+        "commands": 1, "pages": 2, "speed": 3, "losses": 6, "agreement": 7,
     }  # fmt: skip
     assert {"processor", "cores", "threads", "AMX", "torch", "python"} <= set(result["speed"]["machine"])
     assert "table of ci.bench.speed" in capsys.readouterr().out
@@ -58,10 +59,28 @@ def test_all_parts_run_unless_some_are_named_and_the_others_stay_in_the_file(
 def test_an_unknown_part_is_one_sentence_and_exit_code_2(
     repository: Repository, parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert commands.run(repository.root, argparse.Namespace(command="bench", only=["sped"])) == 2
-    expected = "Unknown part 'sped': the parts are commands, speed, losses, agreement.\n"
+    assert commands.run(repository.root, argparse.Namespace(command="bench", only=["sped"], keep=False)) == 2
+    expected = "Unknown part 'sped': the parts are commands, pages, speed, losses, agreement.\n"
     assert capsys.readouterr().err == expected
     assert parts == []
+
+
+def test_the_costs_of_losses_are_kept_if_asked_for(
+    repository: Repository, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = repository.root / bench.KEPT
+    commands.run(repository.root, parser().parse_args(["bench", "--only", "losses"]))
+    assert not kept.exists()
+    wrong = parser().parse_args(["bench", "--only", "speed", "--keep"])
+    assert commands.run(repository.root, wrong) == 2
+    expected = "--keep keeps the part losses, and --only names speed: add losses to it.\n"
+    assert capsys.readouterr().err == expected
+    commands.run(repository.root, parser().parse_args(["bench", "--only", "losses", "--keep"]))
+    found = json.loads(kept.read_text())
+    assert found["rows"] == [{"value": 2}]
+    assert found["machine"]["torch"]
+    assert found["measured"] == datetime.datetime.now(datetime.UTC).date().isoformat()
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
 
 
 def test_a_ratio_is_the_median_over_rounds_that_were_side_by_side() -> None:
@@ -185,8 +204,21 @@ def test_every_term_of_the_library_is_in_the_table_and_has_a_gradient(
     monkeypatch.setattr(losses, "BATCH", 4)
     monkeypatch.setattr(losses, "ROUNDS", 1)
     part = losses.bench(None)
-    assert len(part.rows) == 1 + len(losses.terms())
+    assert len(part.rows) == 1 + len(losses.terms()) + len(losses.VARIANTS)
     assert all(row["seconds"] > 0 for row in part.rows)
+    sizes = {row["name"]: row for row in part.rows if row["name"] != "step"}
+    trained = {name for name, row in sizes.items() if row["weights"]}
+    assert trained == {"vid", "review", "ofd", "crd"}, "those with connectors, where widths are equal"
+    assert sizes["crd"]["weights"] == 2 * (64 + 1) * 128
+    memory = 2 * losses.IMAGES * 128 * 4
+    assert memory <= sizes["crd"]["kept"] < 1.1 * memory
+    assert sizes["attention"]["kept"] == 0
+    assert sizes["logit matching"]["kept a step"] < sizes["dist"]["kept a step"] < sizes["vid"]["kept a step"]
+
+
+def test_shares_are_of_the_step_of_the_same_round() -> None:
+    _, rows = losses.table({"step": [0.1, 0.4, 0.1], "slow": [0.01, 0.04, 0.03]})
+    assert rows[1]["share"] == pytest.approx(0.1), "and not 0.03 / 0.1"
 
 
 @pytest.mark.parametrize(("fast", "verdict"), [([0.52, 0.62, 0.72], "agree"), ([0.7, 0.8, 0.9], "DIFFER")])

@@ -96,6 +96,18 @@ def test_a_set_up_that_fails_is_not_believed_finished(
     assert (environment.decide(root, inside_venv=False, installed=False) is Plan.USE_VENV) == finished
 
 
+def test_a_set_up_that_fails_says_what_it_needs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_venv(root, "another")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1))
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda _: SimpleNamespace(free=2.4e9))
+    with pytest.raises(SystemExit) as failed:
+        environment.set_up(root, Plan.UPDATE)
+    said = str(failed.value)
+    assert "reaches pypi.org, and 6 GB on the disk" in said
+    assert f"{root}, which has 2 GB free" in said
+    assert f"this is {sys.version_info[0]}.{sys.version_info[1]}." in said
+
+
 def test_a_python_without_ensurepip_is_told_what_to_install(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,30 @@ from kdlib.checks.exercises import Feedback
 
 Notebook = dict[str, Any]
 IMAGE = {"output_type": "display_data", "metadata": {}, "data": {"image/png": "…", "text/plain": "…"}}
+PREDICTION = """\
+<div class="prediction" id="prediction-2-1">
+
+What is 1 + 1?
+
+<details data-answer="right"><summary>2</summary>
+
+**Right.** One more than one is two.
+
+</details>
+
+<details data-answer="wrong"><summary>1</summary>
+
+**No.** That is one of the two alone.
+
+</details>
+
+<details data-answer="wrong"><summary>11</summary>
+
+**No.** That writes them side by side.
+
+</details>
+
+</div>"""
 PARAMETERS = 'profile = "quick"\nseed = 0\nn_seeds = 4\ndevice = "auto"'
 
 
@@ -42,6 +66,7 @@ def good_chapter() -> Notebook:
         code("parameters", PARAMETERS, "parameters"),
         code("imports", "from kdlib import checks"),
         code("first-claim", 'checks.claim("One is one", 1.0, at_least=1.0)', "claim"),
+        markdown("prediction-2-1", PREDICTION),
         markdown("exercises", "## Exercises"),
         *[cell for number in (1, 2, 3, 4) for cell in exercise(number)],
         markdown("summary", "## Summary\n\n- One."),
@@ -112,6 +137,14 @@ BROKEN: dict[str, tuple[Callable[[Notebook], Any], str]] = {
     "backticks": (
         lambda n: cell(n, "exercises").update(source="## Exercises\n```{note}\nA\n```"),
         "exercises: has a directive in backticks",
+    ),
+    "no prediction": (
+        lambda n: n["cells"].remove(cell(n, "prediction-2-1")),
+        "asks for no prediction before its exercises",
+    ),
+    "no question": (
+        lambda n: cell(n, "prediction-2-1").update(source=PREDICTION.replace("?", ".")),
+        "prediction-2-1: asks nothing",
     ),
     "few exercises": (lambda n: cell(n, "exercise-2-4").update(metadata={}), "has 3 exercises"),
     "exercise id": (

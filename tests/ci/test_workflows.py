@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_up_course import ROOT
+from made_up_course import ROOT, copy_sources
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 CHAPTER = "02-temperature"
@@ -47,12 +47,7 @@ def test_code_of_a_fork_gets_no_secret_and_no_runner_of_ours(workflow: Path) -> 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh checkout of the sources as they are here, in a repository of its own."""
-    folder = tmp_path_factory.mktemp("checkout") / "course"
-    git = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(git, check=True, capture_output=True, text=True).stdout.splitlines():
-        if (ROOT / name).is_file() and not name.startswith("data/results/"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    folder = copy_sources(tmp_path_factory.mktemp("checkout") / "course")
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "as it is"]):
         identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
         subprocess.run(["git", "-C", str(folder), *identity, *command], check=True)

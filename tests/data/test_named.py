@@ -137,7 +137,9 @@ def test_a_data_set_that_is_not_there(tmp_path, monkeypatch, name):
 
 
 def test_jpeg_cifar_cannot_be_downloaded_and_says_so(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"not CIFAR-10 itself is not in .*shared/datasets/unpack"):
+    with pytest.raises(
+        FileNotFoundError, match=r"'cifar10-jpeg' is not in .*shared/datasets/unpack.* take cifar10"
+    ):
         load_data("cifar10-jpeg", root=tmp_path)
 
 

@@ -53,14 +53,20 @@ def path_of(url: str) -> Path:
     return Path(unquote(urlsplit(url).path)).resolve()
 
 
+def page_names(folder: Path) -> list[str]:
+    """Every page below a folder, such as intro or methods/fsp."""
+    pages = (path.relative_to(folder) for path in folder.rglob("*.html"))
+    return sorted(page.with_suffix("").as_posix() for page in pages if not page.parts[0].startswith("_"))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes `name` once for each page; with no pages at all it runs once, to fail."""
     if "name" in metafunc.fixturenames:
-        pages = {path.stem for path in FOLDER.glob("*.html")} - {"index"}  # index only leads on to intro
+        pages = set(page_names(FOLDER)) - {"index"}  # index only leads on to intro
         metafunc.parametrize("name", sorted(pages) or ["no pages"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def html() -> Path:
     """The folder of built pages; a test without pages to test fails."""
     if not (FOLDER / "intro.html").is_file():
@@ -72,12 +78,21 @@ def html() -> Path:
 
 @pytest.fixture
 def visit(browser: Browser, html: Path) -> Iterator[Callable[..., Visit]]:
-    """Open a page by its name, in a theme, at a width, with or without scripts."""
+    """Open a page by its name, in a theme, at a width, with or without scripts, by mouse or touch."""
     contexts = []
 
-    def open_page(name: str, theme: Theme = "light", width: int = DESKTOP, scripts: bool = True) -> Visit:
+    def open_page(
+        name: str,
+        theme: Theme = "light",
+        width: int = DESKTOP,
+        scripts: bool = True,
+        touch: bool = False,
+    ) -> Visit:
         context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=theme, java_script_enabled=scripts
+            viewport={"width": width, "height": 800},
+            color_scheme=theme,
+            java_script_enabled=scripts,
+            has_touch=touch,
         )
         contexts.append(context)
         visited = Visit(context.new_page())

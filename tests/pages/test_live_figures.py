@@ -87,3 +87,45 @@ def test_figure_is_a_picture_where_scripts_are_off(
             assert box is not None
             assert min(box["width"], box["height"]) > 100
             assert len(image.get_attribute("alt") or "") > 40
+
+
+@pytest.fixture
+def chapters_with_explorers(chapters_with_figures: list[str], html: Path) -> list[str]:
+    """Of these, the ones with menus: the sweep explorer of part III."""
+    return [page for page in chapters_with_figures if "runsTable" in (html / f"{page}.html").read_text()]
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", DESKTOP), ("dark", PHONE)])
+def test_explorer_answers_for_every_choice(
+    theme: Theme, width: int, chapters_with_explorers: list[str], visit: Callable[..., Visit]
+) -> None:
+    """Each entry of each menu has a table; what has not been run has a command; all can be read."""
+    for chapter in chapters_with_explorers:
+        visited = visit(chapter, theme, width)
+        page = visited.page
+        for figure in page.locator(".kdlib-live").filter(has=page.locator("select")).all():
+            data, *others = figure.locator("select").all()
+            for entry in data.locator("option").all():
+                data.select_option(entry.get_attribute("value"))
+                rows = figure.locator(".kd-runs tbody tr").all_inner_texts()
+                assert rows
+                commands = figure.locator(".kd-missing code").text_content() or ""
+                assert ("not run yet" in "".join(rows)) <= ("kd run " in commands), chapter
+                assert figure.evaluate(LOWEST_CONTRAST) >= 4.5, f"{chapter}: text hard to read in {theme}"
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+            for menu in others:
+                before = figure.evaluate(APPEARANCE)
+                menu.press("ArrowDown")
+                assert figure.evaluate(APPEARANCE)["words"] != before["words"], chapter
+        assert visited.complaints == []
+        assert visited.blocked == []
+
+
+def test_practice_chapters_have_an_explorer(html: Path, chapters_with_explorers: list[str]) -> None:
+    """Each chapter that compares published numbers with ours, of those that were built."""
+    with_tables = {
+        page.stem
+        for page in html.glob("[0-9][0-9]-*.html")
+        if 'class="kdlib-table kdlib-comparison' in page.read_text()
+    }
+    assert with_tables <= set(chapters_with_explorers)

@@ -1,11 +1,4 @@
-// What the pages need beyond the theme: mathematics, and what keyboards, screen readers and file:// need.
-
-function renderMathematics() {
-  for (const element of document.querySelectorAll(".math")) {
-    const target = element.querySelector(".tex") ?? element;
-    katex.render(target.textContent, target, { displayMode: element.matches("div"), throwOnError: false });
-  }
-}
+// What the pages need beyond the theme: what keyboards, screen readers and file:// need.
 
 // A box that scrolls sideways must be reachable by keyboard. Which ones scroll changes with width, fonts and folds.
 const SCROLLING = ".tex, .highlight pre, .kdlib-records pre, .text_html, .pst-scrollable-table-container";
@@ -35,13 +28,32 @@ function namePagesBelow() {
   }
 }
 
+// The theme's left sidebar is a part of the page without a name.
+function nameSidebar() {
+  const sidebar = document.getElementById("pst-primary-sidebar");
+  sidebar?.setAttribute("role", "complementary");
+  sidebar?.setAttribute("aria-label", "The course");
+}
+
 // Search fetches each page it found to quote from it; from disk a browser refuses, with a console error for each.
 function searchFromDisk() {
   if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 }
 
+// Paper is white: a page that is dark on the screen prints light.
+function printLight() {
+  const root = document.documentElement;
+  let theme = root.dataset.theme;
+  addEventListener("beforeprint", () => {
+    theme = root.dataset.theme;
+    root.dataset.theme = "light";
+  });
+  addEventListener("afterprint", () => (root.dataset.theme = theme));
+}
+
 searchFromDisk();
+printLight();
 nameFoldsByTheirText();
 namePagesBelow();
-if (window.katex) renderMathematics();
+nameSidebar();
 watchScrollingBoxes();

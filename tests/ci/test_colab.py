@@ -1,0 +1,143 @@
+"""Colab and Binder: the set-up cell's packages, and what Colab has, are all that the chapters import.
+
+Here every other package of this environment is hidden, as if it were not installed. The workflow `colab` does
+it weekly with an environment of its own, and with the newest versions.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
+
+import pytest
+import yaml
+from made_up_course import ROOT
+from packaging.requirements import Requirement
+
+from ci.chapters import Repository, load_chapters, read_notebook, source_of
+from ci.dependencies import without_magics
+from ci.environment import name_of
+from ci.notebooks import SETUP
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CHAPTERS = load_chapters(Repository(ROOT))
+HIDE = """
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+
+def find_unless_hidden(name, path=None, target=None):
+    return None if name.partition(".")[0] in hidden else find(name, path, target)
+
+PathFinder.find_spec = find_unless_hidden
+"""
+RUN = """
+from IPython.core.interactiveshell import InteractiveShell
+
+shell = InteractiveShell.instance()
+for source in sources:
+    result = shell.run_cell(source)
+    assert result.success, source
+"""
+
+
+def with_all_it_needs(requirements: list[str]) -> set[str]:
+    """The names of packages, and of those that they need in turn, as pip would install them here."""
+    found: set[str] = set()
+    waiting = [(Requirement(line), "") for line in requirements]
+    seen = set()
+    while waiting:
+        requirement, extra = waiting.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        found.add(name_of(requirement.name))
+        for wanted in ("", *requirement.extras):
+            if (requirement.name, wanted) not in seen:
+                seen.add((requirement.name, wanted))
+                waiting += [(Requirement(line), wanted) for line in metadata.requires(requirement.name) or ()]
+    return found
+
+
+@cache
+def modules() -> dict[str, set[str]]:
+    """For each module at the top, the packages that it belongs to."""
+    found = metadata.packages_distributions()
+    return {name: {name_of(package) for package in packages} for name, packages in found.items()}
+
+
+@cache
+def there() -> set[str]:
+    """The packages that the set-up cell installs."""
+    extras = PROJECT["optional-dependencies"]
+    return with_all_it_needs([*PROJECT["dependencies"], *extras["notebook"]])
+
+
+def imported(source: str) -> Iterator[str]:
+    """The modules at the top that code imports, wherever in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def on_colab(script: str) -> None:
+    """Run Python where only those packages can be imported."""
+    hidden = [name for name, packages in modules().items() if not packages & {*there(), "kdlib"}]
+    assert {"jupyterlab", "papermill", "sphinx", "pytest"} <= set(hidden)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"hidden = set({hidden!r})\n{HIDE}\n{script}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def code_of(slug: str) -> list[str]:
+    """A chapter's code cells."""
+    cells = read_notebook(ROOT / "book" / f"{slug}.ipynb")["cells"]
+    return [source_of(cell) for cell in cells if cell["cell_type"] == "code"]
+
+
+def test_the_set_up_cell_asks_for_this_package_and_its_extra() -> None:
+    address = PROJECT["urls"]["Repository"]
+    assert f'%pip install -q "{PROJECT["name"]}[notebook] @ git+{address}"' in SETUP
+    configuration = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert configuration["repository"]["url"] == address
+
+
+def test_all_that_chapters_import_can_be_imported() -> None:
+    lines = set()
+    for chapter in CHAPTERS:
+        for source in code_of(chapter.slug):
+            for node in ast.walk(ast.parse(without_magics(source))):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    lines.add(ast.unparse(node))
+        lines.add(f"import kdlib.checks.chapter{chapter.number}")
+    on_colab("\n".join(sorted(lines)))
+
+
+def test_what_is_hidden_is_hidden() -> None:
+    with pytest.raises(AssertionError, match="No module named 'jupyterlab'"):
+        on_colab("import jupyterlab")
+
+
+def test_a_chapter_with_a_live_figure_runs_to_its_end() -> None:
+    on_colab(f"sources = {json.dumps(code_of('02-temperature'))}\n{RUN}")
+
+
+def test_what_kdlib_imports_later_is_there_or_belongs_to_an_extra() -> None:
+    extras = [line for group in PROJECT["optional-dependencies"].values() for line in group]
+    asked_for = {name_of(line) for line in extras}
+    for path in (ROOT / "kdlib").rglob("*.py"):
+        for name in set(imported(path.read_text(encoding="utf-8"))) - sys.stdlib_module_names - {"kdlib"}:
+            assert modules()[name] & (there() | asked_for), f"{path.relative_to(ROOT)} imports {name}"

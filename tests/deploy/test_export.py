@@ -1,0 +1,190 @@
+"""Networks written to files: they answer as before, for any batch, or they are not written."""
+
+import builtins
+import importlib.util
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import nn
+
+from kdlib import create_model, load_data, predict
+from kdlib.deploy import Exported, FromPixels, export_onnx, export_program, load_onnx, load_program, pixels
+from kdlib.deploy.export import Network
+
+needs_onnx = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="needs kdlib[export]",
+)
+
+
+class Way(NamedTuple):
+    """A kind of file."""
+
+    export: Callable[..., Exported]
+    load: Callable[..., Network]
+    suffix: str
+
+
+WAYS = [
+    pytest.param(Way(export_program, load_program, ".pt2"), id="torch.export"),
+    pytest.param(Way(export_onnx, load_onnx, ".onnx"), id="ONNX", marks=needs_onnx),
+]
+
+
+def network():
+    """A small convnet whose batch norms have seen something, so that the two modes differ."""
+    model = create_model("convnet", 5, width=2, seed=0)
+    with torch.no_grad():
+        model(3 + torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(1)))
+    return model
+
+
+IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("way", WAYS)
+class TestEveryFormat:
+    def test_the_file_answers_as_the_network_for_other_batches(self, way, tmp_path):
+        model = network().eval()
+        file = way.export(model, tmp_path / f"net{way.suffix}", IMAGES)
+        others = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+        loaded = way.load(file.path)
+        for some in (others, others[:1]):
+            torch.testing.assert_close(loaded(some), model(some).detach(), rtol=1e-4, atol=1e-5)
+
+    def test_what_it_says_of_the_file(self, way, tmp_path):
+        model = network().eval()
+        file = way.export(model, tmp_path / f"net{way.suffix}", IMAGES)
+        assert file.path == tmp_path / f"net{way.suffix}"
+        assert file.size == file.path.stat().st_size > 4 * sum(p.numel() for p in model.parameters())
+        assert 0 <= file.difference < 1e-5
+
+    def test_the_network_is_left_in_its_mode_and_the_file_is_in_evaluation_mode(self, way, tmp_path):
+        model = network().train()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        loaded = way.load(way.export(model, tmp_path / f"net{way.suffix}", IMAGES).path)
+        assert model.training
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+        torch.testing.assert_close(loaded(IMAGES), model.eval()(IMAGES).detach(), rtol=1e-4, atol=1e-5)
+
+    def test_an_older_file_is_replaced_and_nothing_else_is_left(self, way, tmp_path):
+        path = tmp_path / "new" / f"net{way.suffix}"
+        path.parent.mkdir()
+        path.write_text("old")
+        way.export(network(), path, IMAGES)
+        assert [child.name for child in path.parent.iterdir()] == [path.name]
+        assert way.load(path)(IMAGES).shape == (4, 5)
+
+    def test_a_network_that_draws_random_numbers_is_refused_and_leaves_no_file(self, way, tmp_path):
+        class Guessing(nn.Module):
+            def forward(self, images):
+                return images.mean(dim=(2, 3)) + torch.rand_like(images[:, :, 0, 0])
+
+        with pytest.raises(ValueError, match=r"answers? otherwise than the network.*random"):
+            way.export(Guessing(), tmp_path / f"net{way.suffix}", IMAGES)
+        assert not list(tmp_path.iterdir())
+
+    def test_a_network_that_looks_at_the_values_is_refused(self, way, tmp_path):
+        class Branching(nn.Module):
+            def forward(self, images):
+                return images.mean(dim=(2, 3)) if images.sum() > 0 else images.amax(dim=(2, 3))
+
+        with pytest.raises(ValueError, match=r"Branching cannot be traced.*take no branch"):
+            way.export(Branching(), tmp_path / f"net{way.suffix}", IMAGES)
+        assert not list(tmp_path.iterdir())
+
+    def test_another_ending(self, way, tmp_path):
+        with pytest.raises(ValueError, match=rf"net.bin.*ends in '\{way.suffix}'"):
+            way.export(network(), tmp_path / "net.bin", IMAGES)
+
+    def test_no_such_file(self, way, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"none.*export the network first"):
+            way.load(tmp_path / f"none{way.suffix}")
+
+
+def test_a_difference_that_is_no_number_is_refused(tmp_path):
+    model = network()
+    with torch.no_grad():
+        model.classifier.bias[0] = float("nan")
+    with pytest.raises(ValueError, match="otherwise"):
+        export_program(model, tmp_path / "net.pt2", IMAGES)
+
+
+def test_a_tolerance_of_nothing_refuses_rounding(tmp_path):
+    """The check compares for real: with room for no rounding at all, ONNX Runtime's is too much."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(4))
+    with pytest.raises(ValueError, match="otherwise"):
+        export_onnx(network(), tmp_path / "net.onnx", images, tolerance=0.0)
+
+
+@needs_onnx
+def test_onnx_names_its_input_and_output(tmp_path):
+    import onnx
+
+    file = export_onnx(network(), tmp_path / "net.onnx", IMAGES)
+    graph = onnx.load(file.path).graph
+    assert ([value.name for value in graph.input], [value.name for value in graph.output]) == (
+        ["images"],
+        ["logits"],
+    )
+
+
+def test_missing_packages_come_with_the_command_that_installs_them(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    hidden = {"onnx", "onnxruntime"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in hidden else find(name))
+    with pytest.raises(
+        ModuleNotFoundError, match="onnx and onnxruntime, not installed here: pip install onnx onnxscript"
+    ):
+        export_onnx(network(), tmp_path / "net.onnx", IMAGES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_program_needs_no_onnx(tmp_path, monkeypatch):
+    original = builtins.__import__
+
+    def refuse(name, *arguments, **options):
+        assert not name.startswith("onnx"), name
+        return original(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    assert export_program(network(), tmp_path / "net.pt2", IMAGES).path.is_file()
+
+
+class TestFromPixels:
+    def test_it_answers_to_pixels_as_the_network_to_normalised_images(self):
+        data = load_data("digits")
+        model = create_model("convnet", 10, in_channels=1, width=2, seed=0).eval()
+        packed = FromPixels(model, data.train).eval()
+        with torch.no_grad():
+            answers = packed(pixels(data.test, 20))
+        torch.testing.assert_close(
+            answers, predict(model, data.test, device="cpu")[:20], rtol=1e-4, atol=1e-4
+        )
+
+    def test_its_file_holds_the_normalisation(self, tmp_path):
+        data = load_data("digits")
+        model = create_model("convnet", 10, in_channels=1, width=2, seed=0)
+        shown = pixels(data.test, 8)
+        file = export_program(FromPixels(model, data.train), tmp_path / "net.pt2", shown)
+        expected = predict(model, data.test, device="cpu")[:8]
+        torch.testing.assert_close(load_program(file.path)(shown), expected, rtol=1e-4, atol=1e-4)
+
+
+class TestPixels:
+    def test_they_are_the_images_where_a_test_changes_nothing(self):
+        test = load_data("digits").test
+        assert torch.equal(pixels(test, 5), test.images[:5])
+        assert len(pixels(test, 10_000)) == len(test)
+
+    def test_large_pictures_are_cropped_as_in_a_test(self, image_folder):
+        test = load_data(f"folder:{image_folder}", size=112).test
+        found = pixels(test, 2)
+        assert (found.dtype, found.shape) == (torch.uint8, (2, 3, 112, 112))
+        batch = next(test.batches(2)).images
+        mean, std = (torch.tensor(values)[:, None, None] for values in (test.mean, test.std))
+        torch.testing.assert_close(found / 255, batch * std + mean, rtol=0, atol=0.5 / 255 + 1e-5)

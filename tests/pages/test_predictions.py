@@ -1,0 +1,139 @@
+"""Prediction questions in the built pages: they answer to a click and to keys, with no kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .conftest import PHONE, Theme, Visit
+from .test_pages import findings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
+
+MARK = """(option) => getComputedStyle(option.querySelector("summary"), "::before").content"""
+
+
+@pytest.fixture
+def asking(html: Path) -> list[str]:
+    """The pages that ask for a prediction; every chapter does."""
+    pages = sorted(
+        path.stem for path in html.glob("*.html") if 'class="prediction"' in path.read_text("utf-8")
+    )
+    assert pages
+    assert {path.stem for path in html.glob("[0-9][0-9]-*.html")} <= set(pages)
+    return pages
+
+
+def open_options(box: Locator) -> int:
+    """How many options of a question are open."""
+    return box.locator("details[open]").count()
+
+
+def test_only_pages_that_ask_load_what_it_takes(
+    html: Path, asking: list[str], visit: Callable[..., Visit]
+) -> None:
+    """The script and stylesheet are loaded by these pages, and by no others."""
+    for name in (asking[0], "glossary"):
+        loaded = {path.name for path in visit(name).loaded}
+        assert ({"predictions.js", "predictions.css"} <= loaded) == (name in asking)
+
+
+def test_a_click_shows_one_answer_and_why(asking: list[str], visit: Callable[..., Visit]) -> None:
+    """Each option, clicked, shows and reads out its reason with a mark, and closes the one before."""
+    for name in asking:
+        visited = visit(name)
+        for box in visited.page.locator(".prediction").all():
+            reply, again = box.locator("[role=status]"), box.get_by_role("button", name="Try again")
+            assert open_options(box) == 0
+            assert again.is_hidden()
+            marks = set()
+            for option in box.locator("details[data-answer]").all():
+                kind = option.get_attribute("data-answer")
+                option.locator("summary").click()
+                assert open_options(box) == 1
+                option.locator("p").first.wait_for(state="visible")
+                said = "Right." if kind == "right" else "No."
+                assert option.locator("p").first.inner_text().startswith(said)
+                visited.page.wait_for_function("(node) => node.textContent", arg=reply.element_handle())
+                assert (reply.text_content() or "").startswith(said)
+                marks.add((kind, option.evaluate(MARK)))
+            assert len(marks) == 2, marks
+            again.click()
+            assert open_options(box) == 0
+        assert visited.complaints == []
+
+
+def test_keys_do_what_a_click_does(asking: list[str], visit: Callable[..., Visit]) -> None:
+    """Tab leads to each option, Enter and space open it, and trying again leads back to the first."""
+    page = visit(asking[0], "dark", PHONE).page
+    box = page.locator(".prediction").first
+    first = box.locator("summary").first
+    first.focus()
+    page.keyboard.press("Enter")
+    assert box.locator("details").nth(0).get_attribute("open") is not None
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.wait_for_function(
+        "(box) => box.querySelectorAll('details[open]').length === 1", arg=box.element_handle()
+    )
+    assert box.locator("details").nth(1).get_attribute("open") is not None
+    while page.evaluate("document.activeElement.textContent") != "Try again":
+        page.keyboard.press("Tab")
+        assert page.evaluate("(box) => box.contains(document.activeElement)", box.element_handle())
+    page.keyboard.press("Enter")
+    page.wait_for_function("(box) => !box.querySelector('details[open]')", arg=box.element_handle())
+    assert first.evaluate("(summary) => summary === document.activeElement")
+    assert not box.locator("[role=status]").text_content()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_answers_are_accessible(asking: list[str], theme: Theme, visit: Callable[..., Visit]) -> None:
+    """A question has a name; right and wrong, once shown, have the contrast that text needs."""
+    page = visit(asking[0], theme).page
+    box = page.locator(".prediction").first
+    assert box.get_attribute("role") == "group"
+    for option in box.locator("summary").all():
+        option.click()
+        option.locator("xpath=../p").first.wait_for(state="visible")
+        assert findings(page, {"include": [[".prediction"]]}) == []
+
+
+def test_nothing_is_kept(asking: list[str], visit: Callable[..., Visit]) -> None:
+    """After a reload the questions are as new."""
+    page = visit(asking[0]).page
+    page.locator(".prediction summary").first.click()
+    page.reload()
+    assert page.locator(".prediction details[open]").count() == 0
+    assert page.evaluate("document.cookie") == ""
+
+
+def test_without_scripts_the_folds_answer(asking: list[str], visit: Callable[..., Visit]) -> None:
+    """Folds are HTML's own: a click shows the reason, with nothing loaded."""
+    page = visit(asking[0], scripts=False).page
+    option = page.locator('.prediction details[data-answer="right"]').first
+    assert option.locator("p").first.is_hidden()
+    option.locator("summary").click()
+    assert option.locator("p").first.is_visible()
+
+
+def test_in_print_the_answers_are_at_the_end(asking: list[str], visit: Callable[..., Visit]) -> None:
+    """All options are printed and none of the reasons beside them; each right one follows after the text."""
+    page = visit(asking[0]).page
+    page.locator(".prediction summary").first.click()
+    assert page.locator(".prediction-answers").is_hidden()
+    page.emulate_media(media="print")
+    boxes = page.locator(".prediction")
+    assert boxes.first.locator("summary").first.is_visible()
+    assert boxes.first.locator("details p").first.is_hidden()
+    answers = page.locator(".prediction-answers")
+    assert answers.is_visible()
+    assert answers.locator("li").count() == boxes.count()
+    for box, answer in zip(boxes.all(), answers.locator("li").all(), strict=True):
+        right = box.locator('details[data-answer="right"] summary').inner_text()
+        assert right in answer.inner_text()
+        assert "Right." not in answer.inner_text()
+    assert answers.locator("[id]").count() == 0
