@@ -154,7 +154,7 @@ def list_routes(routes: Sequence[Route], minutes: dict[int, int]) -> str:
         rows.append(
             f'<dt><span class="kd-map-letter route-{place}">{html.escape(route.letter)}</span> '
             f"{html.escape(route.name)}</dt><dd>{html.escape(route.who)} Chapters {chapters}, "
-            f"about {hours:.1f} hours of reading.</dd>"
+            f"about {hours:.2g} hours of reading.</dd>"
         )
     return f'<dl class="kd-map-routes">{"".join(rows)}</dl>'
 
@@ -167,7 +167,9 @@ def in_words(numbers: Sequence[int]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    words = [f"{run[0]} to {run[-1]}" if len(run) > 2 else " and ".join(map(str, run)) for run in runs]
+    words: list[str] = []
+    for run in runs:
+        words += [f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run)
     flat = ", ".join(words[:-1])
     return f"{flat} and {words[-1]}" if flat else words[-1]
 

@@ -22,7 +22,7 @@ BOOK = Path(__file__).parents[2] / "book"
 
 @pytest.mark.parametrize(
     ("numbers", "text"),
-    [([1], "1"), ([1, 2], "1 and 2"), ([1, 2, 3, 4], "1 to 4"), ([1, 2, 3, 6, 9, 13], "1 to 3, 6, 9 and 13")],
+    [([1], "1"), ([1, 2], "1 and 2"), ([1, 2, 3, 4], "1 to 4"), ([1, 2, 3, 6, 9, 10], "1 to 3, 6, 9 and 10")],
 )
 def test_runs_of_chapters_are_ranges(numbers: list[int], text: str) -> None:
     assert in_words(numbers) == text
