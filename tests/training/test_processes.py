@@ -47,9 +47,9 @@ LAYERS = ["layer1", "layer2", "layer3"]
 IMAGES, BATCH = 49, 16
 OPTIONS = {"batch_size": BATCH, "epochs": 2, "learning_rate": 1e-3, "device": "cpu", "progress": False}
 
-# In float32 the order of summation alone moves a weight by 4e-6 on one machine and by 2.4e-5 on another; the
-# training itself moves half of the smallest ones by more than 4e-4. `test_gradients_in_float64` is exact.
-TOLERANCE = {"rtol": 1e-4, "atol": 5e-5}
+# As a part of the way that the weights go. Summing in another order is 1e-4, until a ReLU that was next to 0 falls
+# on the other side: 0.013. Batches of 15 in place of 16 are 0.3 or more. The test of the gradients is exact.
+OFF_THE_WAY = 0.05
 
 
 def images():
@@ -204,15 +204,26 @@ def together(tmp_path_factory):
     return folder
 
 
+def assert_same_end(found, expected, start):
+    """Both trainings, from the same weights, come to the same place but for rounding."""
+    assert found.keys() == expected.keys()
+    floating = {name for name in start if start[name].is_floating_point()}
+    statistics = {name for name in floating if "running" in name}
+    for names in (statistics, floating - statistics):
+        ends = [torch.cat([state[name].flatten() for name in names]) for state in (found, expected, start)]
+        assert torch.dist(ends[0], ends[1]) < OFF_THE_WAY * torch.dist(ends[1], ends[2])
+
+
 def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_two_processes_train_what_one_does(together, name):
+    start = OBJECTIVES[name]().state_dict()
     expected, alone = trained(name)
     weights, facts = load_tensors(together / "0" / name)
-    torch.testing.assert_close(weights, expected, **TOLERANCE)
+    assert_same_end(weights, expected, start)
     torch.testing.assert_close(facts["epochs"], alone["epochs"], rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(facts["final"], alone["final"], rtol=1e-3, atol=1e-3)
     assert (facts["processes"], alone["processes"]) == (2, 1)
@@ -263,7 +274,7 @@ def test_one_process_takes_up_what_two_began(together):
     whole, _ = load_tensors(together / "0" / "whole")
     resumed = Stopped(-1)
     fit(resumed, images(), checkpoint=together / "taken-up", **OPTIONS)
-    torch.testing.assert_close(resumed.state_dict(), whole, **TOLERANCE)
+    assert_same_end(resumed.state_dict(), whole, Stopped(-1).state_dict())
 
 
 def test_only_the_first_speaks_and_writes(together):
