@@ -47,8 +47,8 @@ LAYERS = ["layer1", "layer2", "layer3"]
 IMAGES, BATCH = 49, 16
 OPTIONS = {"batch_size": BATCH, "epochs": 2, "learning_rate": 1e-3, "device": "cpu", "progress": False}
 
-# As a part of the way that the weights go. Summing in another order is 1e-4, until a ReLU that was next to 0 falls
-# on the other side: 0.013. Batches of 15 in place of 16 are 0.3 or more. The test of the gradients is exact.
+# As a part of the way that the weights go. Summing in another order is 1e-4, until a ReLU that was next to 0
+# falls on the other side: 0.013. Batches of 15 in place of 16 are 0.3 or more. The gradients' test is exact.
 OFF_THE_WAY = 0.05
 
 
