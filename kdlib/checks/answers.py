@@ -75,3 +75,17 @@ def result(function: Callable[..., Any], *arguments: Any, shape: Sequence[int]) 
 def same(value: Tensor, expected: Tensor) -> bool:
     """Whether two tensors of one shape agree to within 0.1 %, or 1e-6 near zero."""
     return torch.allclose(value, expected.double(), rtol=1e-3, atol=1e-6)
+
+
+def compared(value: Tensor, right: Tensor, slips: Mapping[str, Tensor], otherwise: str) -> str | None:
+    """None where a tensor is the right one, and otherwise the sentence about the slip that it comes from.
+
+    Args:
+        value: what the reader's function gave.
+        right: what was asked for.
+        slips: for each sentence about a known mistake, the tensor that it leads to.
+        otherwise: the sentence for any other tensor.
+    """
+    if same(value, right):
+        return None
+    return next((sentence for sentence, slip in slips.items() if same(value, slip)), otherwise)

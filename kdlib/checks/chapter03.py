@@ -124,12 +124,10 @@ def the_floor_of_the_cross_entropy(answer: Any) -> str | None:
             9 * _entropy(0 * teacher, 1.0)
         ),
     }
-    if answers.same(value, 9 * entropy):
-        return None
-    for sentence, slip in slips.items():
-        if answers.same(value, slip):
-            return sentence
-    return f"It gives {value:.4g} where {9 * entropy:.4g} is right; which student reaches the lowest value?"
+    otherwise = (
+        f"It gives {value:.4g} where {9 * entropy:.4g} is right; which student reaches the lowest value?"
+    )
+    return answers.compared(value, 9 * entropy, slips, otherwise)
 
 
 @exercise("3.6")

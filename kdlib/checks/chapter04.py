@@ -66,12 +66,8 @@ def centred_logit_loss(answer: Any) -> str | None:
         "This is divided by N; divide by N times C.": centred.square().sum(dim=1).mean(),
         "This is the sum; divide by N times C.": centred.square().sum(),
     }
-    if answers.same(value, right):
-        return None
-    for sentence, slip in slips.items():
-        if answers.same(value, slip):
-            return sentence
-    return f"It gives {value:.4g} where the centred loss is {right:.4g}."
+    otherwise = f"It gives {value:.4g} where the centred loss is {right:.4g}."
+    return answers.compared(value, right, slips, otherwise)
 
 
 @exercise("4.4")

@@ -72,7 +72,9 @@ def centred_similarity(answer: Any) -> str | None:
         "The columns have length 1; scale the rows, dimension 1.": F.normalize(gram, dim=0),
         "These are cosines; scale the rows of the matrix and not the features.": directions @ directions.T,
     }
-    return _compared(value, F.normalize(gram, dim=1), slips, "It is not the similarity of centred features.")
+    return answers.compared(
+        value, F.normalize(gram, dim=1), slips, "It is not the similarity of centred features."
+    )
 
 
 @exercise("7.4")
@@ -92,7 +94,9 @@ def average_fsp(answer: Any) -> str | None:
             torch.einsum("nihw,njhw->nij", first[:, :, ::2, ::2], second) / 16
         ),
     }
-    return _compared(value, total / 16, slips, "It is not the mean over positions of the channels' products.")
+    return answers.compared(
+        value, total / 16, slips, "It is not the mean over positions of the channels' products."
+    )
 
 
 @exercise("7.5")
@@ -124,15 +128,6 @@ def teacher_of_other_digits(answer: Any) -> str | None:
     if after > 0.925:
         return f"{after:.0%} is what a teacher brings that knows the three; train yours without 4, 7 and 9."
     return None
-
-
-def _compared(value: Tensor, right: Tensor, slips: dict[str, Tensor], otherwise: str) -> str | None:
-    if answers.same(value, right):
-        return None
-    for sentence, slip in slips.items():
-        if answers.same(value, slip):
-            return sentence
-    return otherwise
 
 
 def _features(seed: int) -> Tensor:

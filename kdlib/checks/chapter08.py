@@ -51,11 +51,9 @@ def others_part(answer: Any) -> str | None:
         ).mean(),
         "The label is still among the classes.": losses.soft_target_loss(student, teacher, 3.0) / 9,
     }
-    if not answers.same(value, right.mean()):
-        for sentence, slip in slips.items():
-            if answers.same(value, slip):
-                return sentence
-        return f"It gives {value:.4g} where the others' part is {right.mean():.4g}."
+    otherwise = f"It gives {value:.4g} where the others' part is {right.mean():.4g}."
+    if mistake := answers.compared(value, right.mean(), slips, otherwise):
+        return mistake
     sure = teacher + 5000 * torch.nn.functional.one_hot(labels, teacher.shape[1])
     value = answers.result(answer, student, sure, labels, 3.0, shape=())
     if not answers.same(value, right.mean()):

@@ -92,12 +92,9 @@ def worth_of_picking(answer: Any) -> str | None:
         ),
         "It is in points; give a fraction.": 100 * (judged[epoch] - judged[-1]),
     }
-    if answers.same(value, judged[epoch] - judged[-1]):
-        return None
-    for sentence, slip in slips.items():
-        if answers.same(value, slip):
-            return sentence
-    return f"It gives {value:.4g} where the epoch is worth {judged[epoch] - judged[-1]:.4g}."
+    right = judged[epoch] - judged[-1]
+    otherwise = f"It gives {value:.4g} where the epoch is worth {right:.4g}."
+    return answers.compared(value, right, slips, otherwise)
 
 
 @exercise("9.4")

@@ -74,12 +74,9 @@ def regressed_features(answer: Any) -> str | None:
         "Only the first layer is in it.": gaps[0].square().mean(),
         "The weight β is in it; the exercise asks for the sum.": 0.1 * right,
     }
-    if not answers.same(loss.detach(), right.detach()):
-        for sentence, slip in slips.items():
-            if answers.same(loss.detach(), slip.detach()):
-                return sentence
-        return f"It gives {loss:.4g} where the sum of the errors is {right:.4g}."
-    return _gradients_are_wrong(loss, teacher, regressors)
+    otherwise = f"It gives {loss:.4g} where the sum of the errors is {right:.4g}."
+    mistake = answers.compared(loss.detach(), right, slips, otherwise)
+    return mistake or _gradients_are_wrong(loss, teacher, regressors)
 
 
 @exercise("10.4")
