@@ -101,11 +101,11 @@ def mask(answer: Any) -> str | None:
         "A part sees itself as well as its neighbour.": own.roll(1, dims=1),
         "A part has one neighbour, and yours has two.": own + own.roll(1, dims=1) + own.roll(-1, dims=1),
     }
-    otherwise = (
-        f"It has {int(value.nansum())} ones where there are {8 * 16 // 2} weights, or they are elsewhere."
-    )
-    if not bool(((value == 0) | (value == 1)).all()):
-        otherwise = "There are other numbers than 0 and 1 in it."
+    otherwise = "There are other numbers than 0 and 1 in it."
+    if bool(((value == 0) | (value == 1)).all()):
+        otherwise = (
+            f"It has {int(value.sum())} ones where there are {8 * 16 // 2} weights, or they are elsewhere."
+        )
     blocks = {sentence: _blocks(quarters) for sentence, quarters in slips.items()}
     return answers.compared(value, _blocks(own + own.roll(1, dims=1)), blocks, otherwise)
 

@@ -124,3 +124,20 @@ def open_html(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]
     for context in contexts:
         context.close()
     assert not complaints
+
+
+@pytest.fixture
+def drag() -> Callable[[Page, float, float], None]:
+    """Drags the mouse across a figure's curves, from and to a part of their width."""
+
+    def move(page: Page, start: float, end: float) -> None:
+        curves = page.locator("svg.kd-pointable")
+        curves.scroll_into_view_if_needed()
+        box = curves.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + start * box["width"], box["y"] + 100)
+        page.mouse.down()
+        page.mouse.move(box["x"] + end * box["width"], box["y"] + 100)
+        page.mouse.up()
+
+    return move

@@ -549,15 +549,9 @@ def test_the_curves_are_where_the_numbers_are(open_html, explorer):
     assert page.locator(".kd-panel svg path.kd-seed").count() == 6 * 3
 
 
-def test_the_marker_can_be_dragged(open_html, explorer):
+def test_the_marker_can_be_dragged(open_html, drag, explorer):
     page = open_html(explorer.page())
-    curves = page.locator("svg.kd-pointable")
-    curves.scroll_into_view_if_needed()
-    box = curves.bounding_box()
-    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 100)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 100)
-    page.mouse.up()
+    drag(page, 0.7, 0.3)
     assert 30 < int(page.get_by_role("slider").get_attribute("aria-valuetext").split()[-1]) < 90
 
 

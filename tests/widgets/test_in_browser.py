@@ -253,16 +253,10 @@ def test_seeds_figure_agrees_with_python(open_html, html_of, figure, seeds, orde
 
 
 @pytest.mark.parametrize("name", ["temperature", "kl loss", "bias", "attention", "parts"])
-def test_the_curve_can_be_dragged(open_html, html_of, name):
+def test_the_curve_can_be_dragged(open_html, html_of, drag, name):
     page = open_html(html_of(name))
     before = page.locator(".kd-readout").inner_text()
-    curve = page.locator("svg.kd-pointable")
-    curve.scroll_into_view_if_needed()
-    box = curve.bounding_box()
-    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 100)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 100)
-    page.mouse.up()
+    drag(page, 0.3, 0.8)
     assert page.locator(".kd-readout").inner_text() != before
 
 
