@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
+from kdlib.measurements import NOT_RUN, figure, form, interval, last_epoch
 from kdlib.published import Cell, Published, published
 from kdlib.results import (
     PairedDifference,
@@ -23,7 +24,6 @@ from kdlib.results import (
     table,
 )
 
-NOT_RUN = "not run yet"
 HEADINGS = {"full": "ours", "short": "ours, short", "quick": "digits, quick"}
 _CAVEATS = {
     "short": "Short{on}: fewer epochs, smaller pictures or other images; no reproduction.",
@@ -73,7 +73,7 @@ class Line:
         """The published number in the form that ours have, and how it was chosen if not as the last epoch."""
         cell = self.cell
         assert cell.value is not None
-        scale, digits = _form(cell.metric)
+        scale, digits = form(cell.metric)
         digits = min(max(_decimals(cell, scale), digits), digits + 1)
         spread = f" ± {cell.sd * scale:.{digits}f}" if cell.sd is not None else ""
         runs = f" ({cell.n})" if cell.n is not None and cell.n > 1 else ""
@@ -89,11 +89,11 @@ class Line:
         ours, metric = self.ours[profile], self.cell.metric
         if ours.last is None:
             return ["not measured"]
-        figures = [_figure(ours.last, metric)]
+        figures = [figure(ours.last, metric)]
         if ours.selected is not None:
-            figures.append(f"{_SELECTED[self.cell.selection]} {_figure(ours.selected, metric, runs=False)}")
+            figures.append(f"{_SELECTED[self.cell.selection]} {figure(ours.selected, metric, runs=False)}")
         if ours.difference is not None:
-            figures.append(_difference(ours.difference, metric))
+            figures.append(f"Δ {interval(ours.difference, metric)}")
         return figures
 
 
@@ -353,13 +353,8 @@ def _figures(
 
 def _last(metric: str, runs: Mapping[int, tuple[RunRecord, str]]) -> dict[int, float]:
     """After the last epoch, by seed, of the runs that measured it."""
-    curve, values = _CURVES[metric], {}
-    for seed, (run, _file) in runs.items():
-        if metric == "accuracy" and "accuracy" in run.final:
-            values[seed] = run.final["accuracy"]
-        elif run.epochs.get(curve):
-            values[seed] = run.epochs[curve][-1]
-    return values
+    found = {seed: last_epoch(run, metric, _CURVES[metric]) for seed, (run, _file) in runs.items()}
+    return {seed: value for seed, value in found.items() if value is not None}
 
 
 def _selected(cell: Cell, runs: Mapping[int, tuple[RunRecord, str]]) -> Summary | None:
@@ -385,32 +380,12 @@ def _labels(cells: Sequence[Cell]) -> list[str]:
     return [f"{cell.row}; {cell.column}" if several_rows else cell.column for cell in cells]
 
 
-def _form(metric: str) -> tuple[int, int]:
-    """What a figure is multiplied by, and its decimals: accuracies are in per cent."""
-    return (100, 1) if metric == "accuracy" else (1, 3)
-
-
 def _decimals(cell: Cell, scale: int) -> int:
-    """With how many decimals a value was printed, in the units of `_form`."""
+    """With how many decimals a value was printed, in the units of `kdlib.measurements.form`."""
     number = re.search(r"\d+(?:\.(\d*))?", cell.printed)
     assert number
     as_fraction = scale == 100 and float(number[0]) == cell.value
     return len(number[1] or "") - 2 * as_fraction
-
-
-def _figure(summary: Summary, metric: str, *, runs: bool = True) -> str:
-    scale, digits = _form(metric)
-    spread = "" if math.isnan(summary.sd) else f" ± {summary.sd * scale:.{digits}f}"
-    return f"{summary.mean * scale:.{digits}f}{spread}" + (f" ({summary.n})" if runs else "")
-
-
-def _difference(difference: PairedDifference, metric: str) -> str:
-    scale, digits = _form(metric)
-    mean, low, high = (
-        f"{value * scale:+.{digits}f}".replace("-", "−")
-        for value in (difference.mean, difference.low, difference.high)
-    )
-    return f"Δ {mean} ({low} to {high})"
 
 
 def _html_cell(figures: Sequence[str], title: str = "", files: Sequence[str] = ()) -> str:

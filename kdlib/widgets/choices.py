@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from kdlib.measurements import NOT_RUN, figure, interval, last_epoch
 from kdlib.results import RunRecord, Summary, paired_difference, recorded
 
 if TYPE_CHECKING:
     from kdlib.published import Cell
     from kdlib.recipes import Recipe
 
-NOT_RUN, NOT_MEASURED = "not run yet", "not measured"
 # More points than this cannot be told from each other at the width of a page.
 MOST_POINTS = 40
 
@@ -42,37 +41,10 @@ class Metric:
     published: str = ""
     note: str = ""
 
-    @property
-    def scale(self) -> int:
-        """Accuracies are shown in per cent."""
-        return 100 if self.published == "accuracy" else 1
-
-    @property
-    def digits(self) -> int:
-        """Decimals that are shown, as in `kdlib.tables`."""
-        return 1 if self.published == "accuracy" else 3
-
     def values(self, runs: Mapping[int, RunRecord]) -> dict[int, float]:
         """After the last epoch, by seed, of the runs that measured it."""
-        found = {}
-        for seed, run in runs.items():
-            if self.published == "accuracy" and "accuracy" in run.final:
-                found[seed] = run.final["accuracy"]
-            elif run.epochs.get(self.key):
-                found[seed] = run.epochs[self.key][-1]
-        return found
-
-    def figure(self, summary: Summary, *, runs: bool = True) -> str:
-        """Mean ± standard deviation (seeds)."""
-        spread = "" if math.isnan(summary.sd) else f" ± {self._text(summary.sd)}"
-        return self._text(summary.mean) + spread + (f" ({summary.n})" if runs else "")
-
-    def signed(self, value: float) -> str:
-        """A difference."""
-        return f"{value * self.scale:+.{self.digits}f}".replace("-", "−")
-
-    def _text(self, value: float) -> str:
-        return f"{value * self.scale:.{self.digits}f}"
+        found = {seed: last_epoch(run, self.published, self.key) for seed, run in runs.items()}
+        return {seed: value for seed, value in found.items() if value is not None}
 
 
 _OWN_TERMS = "Every method's own loss, with all its terms: only like losses can be compared."
@@ -135,13 +107,13 @@ class Method:
         """Last epoch, difference to the baseline, and best on test, as text."""
         last = metric.values(self.runs)
         if not last:
-            return [NOT_MEASURED if self.runs else NOT_RUN, "", ""]
+            return ["not measured" if self.runs else NOT_RUN, "", ""]
         curves = [run.epochs.get(metric.key) for run in self.runs.values()]
         best = [max(values) for values in curves if values] if metric.published == "accuracy" else []
         return [
-            metric.figure(Summary.of(list(last.values()))),
+            figure(Summary.of(list(last.values())), metric.published),
             "" if self is baseline else _difference(metric, last, metric.values(baseline.runs)),
-            metric.figure(Summary.of(best), runs=False) if len(best) == len(curves) else "",
+            figure(Summary.of(best), metric.published, runs=False) if len(best) == len(curves) else "",
         ]
 
 
@@ -153,7 +125,7 @@ def _difference(metric: Metric, ours: Mapping[int, float], others: Mapping[int, 
     if len(shared) < 2:
         return "needs 2 shared seeds"
     found = paired_difference([ours[seed] for seed in shared], [others[seed] for seed in shared])
-    return f"{metric.signed(found.mean)} ({metric.signed(found.low)} to {metric.signed(found.high)})"
+    return interval(found, metric.published)
 
 
 def _rounded(values: Sequence[float], metric: Metric) -> list[float]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import traitlets
 
+from kdlib.measurements import NOT_RUN
 from kdlib.results import RunRecord, Table, table
 from kdlib.widgets.choices import (
     METRICS,
-    NOT_RUN,
     PROFILES,
     Method,
     Metric,
@@ -199,7 +199,11 @@ def _state(
         "sweeps": list(sweeps),
         "views": list(VIEWS),
         "metrics": [
-            {"name": metric.name, "unit": "%" if metric.scale == 100 else "", "note": metric.note}
+            {
+                "name": metric.name,
+                "unit": "%" if metric.published == "accuracy" else "",
+                "note": metric.note,
+            }
             for metric in metrics
         ],
         "data": {

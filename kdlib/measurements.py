@@ -1,0 +1,42 @@
+"""What tables and the explorer show of runs: which value counts, and how it is written."""
+
+import math
+
+from kdlib.results import PairedDifference, RunRecord, Summary
+
+NOT_RUN = "not run yet"
+
+
+def form(metric: str) -> tuple[int, int]:
+    """What a figure is multiplied by, and its decimals: accuracies are in per cent."""
+    return (100, 1) if metric == "accuracy" else (1, 3)
+
+
+def last_epoch(run: RunRecord, metric: str, curve: str) -> float | None:
+    """After the last epoch; None where the run did not measure it.
+
+    Args:
+        run: the record.
+        metric: as published tables call it.
+        curve: what records call it epoch by epoch.
+    """
+    if metric == "accuracy" and "accuracy" in run.final:
+        return run.final["accuracy"]
+    return run.epochs[curve][-1] if run.epochs.get(curve) else None
+
+
+def figure(summary: Summary, metric: str, *, runs: bool = True) -> str:
+    """Mean ± standard deviation, and how many runs."""
+    scale, digits = form(metric)
+    spread = "" if math.isnan(summary.sd) else f" ± {summary.sd * scale:.{digits}f}"
+    return f"{summary.mean * scale:.{digits}f}{spread}" + (f" ({summary.n})" if runs else "")
+
+
+def interval(difference: PairedDifference, metric: str) -> str:
+    """A mean difference with its 95 % interval."""
+    scale, digits = form(metric)
+    mean, low, high = (
+        f"{value * scale:+.{digits}f}".replace("-", "−")
+        for value in (difference.mean, difference.low, difference.high)
+    )
+    return f"{mean} ({low} to {high})"
