@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import yaml
@@ -22,6 +23,9 @@ from bs4 import BeautifulSoup, Tag
 from ci.browser import open_browser
 from ci.chapters import CourseError, Repository
 from ci.execute import find_commit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 NAME = "kd-course.pdf"
 TITLE = "Knowledge distillation"
@@ -219,7 +223,7 @@ def solutions_of(leaves: Sequence[Leaf]) -> str:
     )
 
 
-def print_edition(repository: Repository, target: Path) -> int:
+def print_edition(browser: Browser, repository: Repository, target: Path) -> int:
     """Print the edition into its place, as a whole or not at all, and return its number of pages."""
     from pypdf import PdfReader, PdfWriter
 
@@ -231,8 +235,8 @@ def print_edition(repository: Repository, target: Path) -> int:
     names = [*(leaf.name for leaf in leaves), SOLUTIONS]
     with tempfile.TemporaryDirectory(dir=repository.build) as scratch:
         printed = Path(scratch) / "printed.pdf"
-        numbers = print_once(repository, leaves, {}, printed, names)
-        again = print_once(repository, leaves, numbers, printed, names)
+        numbers = print_once(browser, repository, leaves, {}, printed, names)
+        again = print_once(browser, repository, leaves, numbers, printed, names)
         if again != numbers:
             raise CourseError(
                 "The contents moved the pages that they list: make their rows in printed.css fixed."
@@ -248,6 +252,7 @@ def print_edition(repository: Repository, target: Path) -> int:
 
 
 def print_once(
+    browser: Browser,
     repository: Repository,
     leaves: Sequence[Leaf],
     numbers: dict[str, int],
@@ -259,8 +264,7 @@ def print_once(
 
     source = target.with_suffix(".html")
     source.write_text(compose(repository, leaves, numbers), encoding="utf-8")
-    with open_browser() as browser:
-        page = browser.new_page()
+    with browser.new_page() as page:
         page.goto(source.as_uri(), wait_until="load")
         page.evaluate("document.fonts.ready")
         page.pdf(path=target, prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
@@ -272,6 +276,7 @@ def print_once(
 def pdf(repository: Repository) -> int:
     """Make the print edition, and say where it is."""
     target = repository.build / NAME
-    pages = print_edition(repository, target)
+    with open_browser() as browser:
+        pages = print_edition(browser, repository, target)
     print(f"{target}: {pages} pages, {target.stat().st_size / 1e6:.1f} MB.")
     return 0

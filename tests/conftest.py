@@ -1,9 +1,9 @@
-"""The browser of the tests that open a page: the system's Chromium, headless, driven by playwright."""
+"""What tests of several rooms share: the system's Chromium, headless, and recipes that train in a second."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,24 +14,56 @@ from ci.browser import find_chromium, open_browser
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+MADE = """
+title = "Made for the tests"
+source = "none"
+seeds = {seeds}
+
+[base]
+data = {{name = "digits", train_images = 60}}
+student = {{name = "convnet", options = {{width = 4}}}}
+terms = [{{kind = "HardLabels"}}]
+training = {{epochs = 4, batch_size = 16, learning_rate = 0.1, weight_decay = 5e-4, optimizer = "SGD"}}
+
+[singles.teacher]
+seeds = [100]
+student = {{name = "convnet", options = {{width = 8}}}}
+
+[singles.taught]
+teacher = "made/teacher@100"
+terms = [{{kind = "HardLabels"}}, {{kind = "SoftTargets", temperature = 4.0}}]
+
+[singles.tuned]
+student = {{name = "convnet", options = {{width = 8}}, start = "made/teacher@100", head_only = true}}
+
+[singles.diverging]
+training = {{learning_rate = 1e30}}
+"""
+
+
+@pytest.fixture
+def make_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int], str], Path]:
+    """Recipes, runs and results of a test alone: the family "made", with these seeds and more singles."""
+
+    def make(seeds: list[int], more: str) -> Path:
+        (tmp_path / "recipes").mkdir()
+        (tmp_path / "recipes" / "made.toml").write_text(MADE.format(seeds=seeds) + more)
+        for name in ("recipes", "runs", "results"):
+            monkeypatch.setenv(f"KDLIB_{name.upper()}", str(tmp_path / name))
+        return tmp_path
+
+    return make
+
 
 @pytest.fixture(scope="session")
-def chromium_path() -> Path:
-    """The path of an installed Chromium; where there is none, skips, or fails if KDLIB_REQUIRE_BROWSER=1."""
-    if found := find_chromium():
-        return found
-    reason = (
-        "no Chromium found: install it (Debian: apt-get install chromium) or set KDLIB_CHROMIUM to its path"
-    )
-    if os.environ.get("KDLIB_REQUIRE_BROWSER") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
+def browser() -> Iterator[Browser]:
+    """One headless Chromium for the session, in which each test opens its own page.
 
-
-@pytest.fixture(scope="session")
-def browser(chromium_path: Path) -> Iterator[Browser]:
-    """One headless Chromium for the session; each test opens its own context or page in it."""
+    Without Chromium or playwright these tests are skipped, or fail where KDLIB_REQUIRE_BROWSER=1.
+    """
     if os.environ.get("KDLIB_REQUIRE_BROWSER") != "1":
         pytest.importorskip("playwright", reason="playwright is not installed: pip install kdlib[dev]")
+        if find_chromium() is None:
+            pytest.skip("no Chromium found: apt-get install chromium, or set KDLIB_CHROMIUM to its path")
     with open_browser() as chromium:
         yield chromium

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from bs4 import BeautifulSoup, Tag
 
 from ci import printed
 from ci.chapters import CourseError, Repository
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 PAGE = """<html><head><link rel="stylesheet" href="_static/look.css"></head><body>
 <article class="bd-article"><section id="top">
@@ -80,12 +83,10 @@ def test_a_page_that_was_not_built_is_named(built: Repository) -> None:
         printed.read_leaves(built)
 
 
-def test_the_printed_contents_say_on_which_page_each_part_begins(
-    built: Repository, chromium_path: Path
-) -> None:
+def test_the_printed_contents_say_on_which_page_each_part_begins(built: Repository, browser: Browser) -> None:
     from pypdf import PdfReader
 
-    pages = printed.print_edition(built, built.build / printed.NAME)
+    pages = printed.print_edition(browser, built, built.build / printed.NAME)
     reader = PdfReader(built.build / printed.NAME)
     texts = [page.extract_text() for page in reader.pages]
     assert len(texts) == pages == 6  # title, contents, three pages, solutions

@@ -133,7 +133,7 @@ def test_a_recipe_that_is_gone_is_repeated_as_it_was(made, places):
 
 def test_a_changed_teacher_is_warned_of(made, places):
     record = quietly(made("taught"))
-    rewrite(places, "options = {width = 8}}\n\n[singles.alone]", "options = {width = 12}}\n\n[singles.alone]")
+    rewrite(places, "width = 8}}\n\n[singles.taught]", "width = 12}}\n\n[singles.taught]")
     found = repeat(record)
     assert not found.exact
     assert "its teacher, the run that it starts from" in found.warnings[0]

@@ -10,28 +10,10 @@ from pathlib import Path
 
 import pytest
 
-MADE = """
-title = "Made for the tests"
-source = "none"
-seeds = [0]
-
-[base]
-data = {name = "digits", train_images = 60}
-student = {name = "convnet", options = {width = 4}}
-terms = [{kind = "HardLabels"}]
-training = {epochs = 4, batch_size = 16, learning_rate = 0.1, weight_decay = 5e-4, optimizer = "SGD"}
-
-[singles.teacher]
-seeds = [100]
-student = {name = "convnet", options = {width = 8}}
-
+MORE = """
 [singles.long-teacher]
 seeds = [100]
 training = {epochs = 250}
-
-[singles.taught]
-teacher = "made/teacher@100"
-terms = [{kind = "HardLabels"}, {kind = "SoftTargets", temperature = 4.0}]
 
 [singles.taught-again]
 teacher = "made/teacher@100"
@@ -40,28 +22,18 @@ terms = [{kind = "HardLabels"}, {kind = "SoftTargets", temperature = 4.0}]
 [singles.taught-long]
 teacher = "made/long-teacher@100"
 terms = [{kind = "HardLabels"}, {kind = "SoftTargets", temperature = 4.0}]
-
-[singles.tuned]
-student = {name = "convnet", options = {width = 8}, start = "made/teacher@100", head_only = true}
-
-[singles.diverging]
-training = {learning_rate = 1e30}
 """
 
 _NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue")
 
 
 @pytest.fixture(autouse=True)
-def places(tmp_path, monkeypatch):
+def places(make_places, tmp_path, monkeypatch):
     """Recipes, runs and results of this test alone."""
-    (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "made.toml").write_text(MADE)
-    for name in ("recipes", "runs", "results"):
-        monkeypatch.setenv(f"KDLIB_{name.upper()}", str(tmp_path / name))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # Snakemake's own cache is in the user's folder.
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path
+    return make_places([0], MORE)
 
 
 @pytest.fixture
