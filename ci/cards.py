@@ -109,7 +109,9 @@ def names_line(method: Method) -> str:
 
 def cost_text(method: Method, costs: Costs | None) -> str:
     """Weights, memory and time that the method adds, and where they were measured."""
-    row = costs.rows.get(method.measured or "") if costs else None
+    if method.measured is None:
+        return "It adds no loss of its own, but trainings."
+    row = costs.rows.get(method.measured) if costs else None
     if costs is None or row is None:
         return "Not measured yet."
     weights = f"{row['weights']:,}" if row["weights"] else "none"
@@ -205,14 +207,17 @@ def overview(methods: Sequence[Method], costs: Costs | None) -> str:
 
 def overview_row(method: Method, costs: Costs | None) -> list[str]:
     """A method's line in the overview."""
-    row = costs.rows.get(method.measured or "") if costs else None
+    time = "trainings"
+    if method.measured is not None:
+        row = costs.rows.get(method.measured) if costs else None
+        time = share(row) if row else "not measured yet"
     chapter = "not in a chapter"
     if method.chapter:
         number = int(method.chapter[:2])
         chapter = f'<a href="../{method.chapter}.html">chapter\N{NO-BREAK SPACE}{number}</a>'
     name = f'<a href="{method.slug}.html">{html.escape(method.title)}</a>'
     told = (html.escape(text, quote=False) for text in (method.compares, method.widths, method.extra))
-    return [name, *told, share(row) if row else "not measured yet", chapter]
+    return [name, *told, time, chapter]
 
 
 def table(header: Sequence[str], groups: Groups, caption: str, kind: str = "numbers") -> str:

@@ -1,5 +1,6 @@
 """Device and precision: what "auto" means, and what cannot be done here."""
 
+import os
 from typing import Any
 
 import torch
@@ -80,6 +81,10 @@ def make_fabric(device: torch.device, precision: Any) -> Any:
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from lightning_fabric.strategies.ddp import DDPStrategy
 
+    # Fabric has torch ask NVIDIA's driver whether there is a GPU, and Adam asks in every step. Without a GPU
+    # that is a search for a library that is not there, and a tenth of the time of a small step.
+    if not torch.cuda.is_available():
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     # It would otherwise announce the precision at every training.
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     if processes.count() == 1:

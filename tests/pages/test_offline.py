@@ -15,7 +15,7 @@ from .conftest import LIVE_FIGURES_SETTLED, page_names
 from .test_links import anchors
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Request
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,12 @@ def reader(browser: Browser) -> Iterator[tuple[Page, list[str]]]:
     page = context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("requestfailed", lambda request: wrong.append(request.url))
+
+    def failed(request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # what a page that was left had still to load
+            wrong.append(f"{request.url}: {request.failure}")
+
+    page.on("requestfailed", failed)
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     yield page, wrong
     context.close()
