@@ -137,6 +137,9 @@ def export_onnx(
 def load_program(path: str | os.PathLike[str]) -> Network:
     """The network in a file that `export_program` wrote.
 
+    Open files that you or somebody you trust wrote, and no others: torch unpickles a part of them, which can
+    run any code. An ONNX file has none to run.
+
     Raises:
         FileNotFoundError: there is no such file.
     """
@@ -210,7 +213,7 @@ def _traced(network: nn.Module, images: Tensor) -> ExportedProgram:
     try:
         return torch.export.export(network, (pair,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:  # torch raises many kinds, none of which names the remedy
-        said = str(error).strip().splitlines()[0]
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"{type(network).__name__} cannot be traced for batches of any size ({said}); in its forward, "
             "take no branch and no shape from the values in a batch or from how many images it has."
