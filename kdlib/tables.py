@@ -10,27 +10,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kdlib.measurements import NOT_RUN, figure, form, interval, last_epoch
 from kdlib.published import Cell, Published, published
 from kdlib.results import (
     PairedDifference,
     RunRecord,
+    Shelf,
+    Shelved,
     Summary,
     Table,
     paired_difference,
-    results_folder,
     table,
 )
+
+if TYPE_CHECKING:
+    from kdlib.recipes import Recipe
 
 HEADINGS = {"full": "ours", "short": "ours, short", "quick": "digits, quick"}
 _CAVEATS = {
     "short": "Short{on}: fewer epochs, smaller pictures or other images; no reproduction.",
     "quick": "Quick{on}: seconds on handwritten digits; no reproduction.",
 }
-# Runs with seeds from here on are teachers of others, and count only where their recipe names the seed.
-TEACHER_SEEDS = 100
 _SELECTED = {"best": "best on test", "mean": "over all epochs", "unstated": "epoch not stated"}
 # For each metric that runs of ours have too, what their records call it epoch by epoch.
 _CURVES = {
@@ -262,81 +264,54 @@ def comparison(
             f"{name} has no result in rows {rows!r} and columns {columns!r}; its rows are {source.rows}, "
             f"its columns {source.columns}."
         )
-    shelf = _Shelf(live)
+    shelf = Shelf(live)
     labels = _labels(cells)
     lines = tuple(
         Line(label, cell, _ours(cell, source, shelf)) for label, cell in zip(labels, cells, strict=True)
     )
     found = {profile for line in lines for profile in line.ours}
     profiles = tuple(profile for profile in HEADINGS if profile in found | {"full"})
-    return Comparison(source, lines, profiles, shelf.outdated)
-
-
-class _Shelf:
-    """Records by recipe and profile, as they are asked for."""
-
-    def __init__(self, live: Iterable[RunRecord]) -> None:
-        self._live = list(live)
-        self._kept: dict[tuple[str, str], list[tuple[RunRecord, str]]] = {}
-        self._outdated: set[str] = set()
-
-    @property
-    def outdated(self) -> int:
-        return len(self._outdated)
-
-    def runs(self, recipe: str, profile: str) -> dict[int, tuple[RunRecord, str]]:
-        """By seed, each with its file; only those whose recipe is today's."""
-        family = recipe.split("/")[0]
-        found = self._of_family(family, profile) + [(run, "") for run in self._live if run.profile == profile]
-        if not found:
-            return {}
-        digest, seeds = _today(recipe, profile)
-        runs = {}
-        for run, file in found:
-            made_by: dict[str, Any] = run.recipe or {}
-            if run.seed >= TEACHER_SEEDS and run.seed not in seeds:
-                continue
-            if made_by.get("digest") == digest:
-                runs[run.seed] = (run, file)
-            elif made_by.get("name") == recipe:
-                self._outdated.add(file or f"{recipe}@{run.seed}")
-        return dict(sorted(runs.items()))
-
-    def _of_family(self, family: str, profile: str) -> list[tuple[RunRecord, str]]:
-        if (family, profile) not in self._kept:
-            paths = sorted((results_folder() / family / profile).glob("[!.]*.json"))
-            self._kept[family, profile] = [
-                (RunRecord.load(path), path.relative_to(results_folder()).as_posix()) for path in paths
-            ]
-        return self._kept[family, profile]
+    return Comparison(source, lines, profiles, _outdated(lines, shelf))
 
 
 @cache
-def _today(recipe: str, profile: str) -> tuple[str, tuple[int, ...]]:
-    """The digest of a recipe as it is now, and the seeds that it asks for."""
+def _today(name: str, profile: str) -> "Recipe":
+    """A recipe as it is now."""
     # Imported here: a page that shows published numbers alone needs no recipes.
     from kdlib.recipes import find_recipes
 
-    (found,) = find_recipes(recipe, profile=profile)
-    return found.digest, found.seeds
-
-
-def _ours(cell: Cell, source: Published, shelf: _Shelf) -> dict[str, Ours]:
-    """For each profile with runs of the cell's recipe, what they say."""
-    if not cell.recipe:
-        return {}
-    against = source.cell(cell.against, cell.column).recipe if cell.against else ""
-    found = {}
-    for profile in HEADINGS:
-        if runs := shelf.runs(cell.recipe, profile):
-            baseline = shelf.runs(against, profile) if against else {}
-            found[profile] = _figures(cell, runs, baseline)
+    (found,) = find_recipes(name, profile=profile)
     return found
 
 
-def _figures(
-    cell: Cell, runs: Mapping[int, tuple[RunRecord, str]], baseline: Mapping[int, tuple[RunRecord, str]]
-) -> Ours:
+def _runs(name: str, profile: str, shelf: Shelf) -> dict[int, Shelved]:
+    """Of a recipe, if one is named; a recipe is read only where there may be some."""
+    if not name or not shelf.has(name.split("/")[0], profile):
+        return {}
+    return shelf.runs(_today(name, profile))
+
+
+def _outdated(lines: Iterable[Line], shelf: Shelf) -> int:
+    """How many records have the name, and not the content, of a recipe in these lines."""
+    files: set[str] = set()
+    for name in {line.cell.recipe for line in lines} - {""}:
+        for profile in HEADINGS:
+            if shelf.has(name.split("/")[0], profile):
+                files |= shelf.outdated(_today(name, profile), [name])
+    return len(files)
+
+
+def _ours(cell: Cell, source: Published, shelf: Shelf) -> dict[str, Ours]:
+    """For each profile with runs of the cell's recipe, what they say."""
+    against = source.cell(cell.against, cell.column).recipe if cell.against else ""
+    found = {}
+    for profile in HEADINGS:
+        if runs := _runs(cell.recipe, profile, shelf):
+            found[profile] = _figures(cell, runs, _runs(against, profile, shelf))
+    return found
+
+
+def _figures(cell: Cell, runs: Mapping[int, Shelved], baseline: Mapping[int, Shelved]) -> Ours:
     last = _last(cell.metric, runs)
     compared = _last(cell.metric, baseline)
     shared = [seed for seed in last if seed in compared]
@@ -351,13 +326,13 @@ def _figures(
     )
 
 
-def _last(metric: str, runs: Mapping[int, tuple[RunRecord, str]]) -> dict[int, float]:
+def _last(metric: str, runs: Mapping[int, Shelved]) -> dict[int, float]:
     """After the last epoch, by seed, of the runs that measured it."""
     found = {seed: last_epoch(run, metric, _CURVES[metric]) for seed, (run, _file) in runs.items()}
     return {seed: value for seed, value in found.items() if value is not None}
 
 
-def _selected(cell: Cell, runs: Mapping[int, tuple[RunRecord, str]]) -> Summary | None:
+def _selected(cell: Cell, runs: Mapping[int, Shelved]) -> Summary | None:
     """By the rule of the published number; None where that is the last epoch, or a run has no curve."""
     curves = [run.epochs.get(_CURVES[cell.metric]) for run, _ in runs.values()]
     known = [curve for curve in curves if curve]

@@ -4,6 +4,8 @@ import csv
 import html.parser
 import io
 import re
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +22,12 @@ CURVES = {  # accuracies on the test images of three epochs, by recipe and seed
     "lab/taught": {0: [0.75, 0.84, 0.83], 1: [0.74, 0.81, 0.82], 2: [0.71, 0.86, 0.85], 3: [0.7, 0.9, 0.9]},
 }
 FIRST = "row,column,printed,value,sd,n,metric,selection,recipe,against,note\n"
+
+
+def today(name, profile, seeds):
+    """What counts of a recipe as it is now."""
+    family = name.partition("/")[0]
+    return SimpleNamespace(family=family, profile=profile, digest=f"{name} today", seeds=seeds)
 
 
 @pytest.fixture
@@ -45,7 +53,7 @@ def course(monkeypatch, tmp_path):
     )
     monkeypatch.setenv("KDLIB_PUBLISHED", str(shelf))
     monkeypatch.setenv("KDLIB_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr(tables, "_today", lambda recipe, _profile: (f"{recipe} today", (0, 1, 2)))
+    monkeypatch.setattr(tables, "_today", partial(today, seeds=(0, 1, 2)))
     published_module._read.cache_clear()
     return tmp_path / "results"
 
@@ -179,7 +187,7 @@ def test_teachers_are_not_among_the_students(ran, monkeypatch):
     """A teacher is a run of the same recipe, with a seed of its own from 100 on."""
     keep(ran, record("lab/base", 100, [0.1]))
     assert comparison("a", columns="C 10").lines[0].ours["full"].last.n == 3
-    monkeypatch.setattr(tables, "_today", lambda recipe, _profile: (f"{recipe} today", (100,)))
+    monkeypatch.setattr(tables, "_today", partial(today, seeds=(100,)))
     assert "lab/full/base-seed100.json" in comparison("a", columns="C 10").lines[0].ours["full"].files
 
 

@@ -2,6 +2,7 @@
 
 from kdlib.results.environment import environment
 from kdlib.results.records import FORMAT, RunRecord, keep, recorded, results_folder
+from kdlib.results.shelf import Shelf, Shelved
 from kdlib.results.statistics import PairedDifference, Summary, paired_difference
 from kdlib.results.tables import Table, table
 
@@ -9,6 +10,8 @@ __all__ = [
     "FORMAT",
     "PairedDifference",
     "RunRecord",
+    "Shelf",
+    "Shelved",
     "Summary",
     "Table",
     "environment",

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from kdlib.measurements import NOT_RUN, figure, interval, last_epoch
-from kdlib.results import RunRecord, Summary, paired_difference, recorded
+from kdlib.results import RunRecord, Shelf, Summary, paired_difference
 
 if TYPE_CHECKING:
     from kdlib.published import Cell
@@ -135,48 +135,6 @@ def _rounded(values: Sequence[float], metric: Metric) -> list[float]:
     return [float(f"{value:.4g}") for value in values]
 
 
-class Shelf:
-    """Recorded runs, and those from elsewhere, by profile and digest of their recipe."""
-
-    def __init__(self, families: Iterable[str], live: Iterable[RunRecord]) -> None:
-        kept = [
-            run
-            for family in sorted(families)
-            for profile in ("full", "short")
-            for runs in recorded(family, profile).values()
-            for run in runs
-        ]
-        self._runs: dict[tuple[str, str], dict[int, RunRecord]] = {}
-        self._kept: dict[str, set[tuple[str, str, int]]] = {}
-        for run in (*live, *kept):  # what is kept counts where both have it
-            made_by: dict[str, Any] = run.recipe or {}
-            self._runs.setdefault((run.profile, made_by.get("digest", "")), {})[run.seed] = run
-        for run in kept:
-            made_by = run.recipe or {}
-            key = (run.profile, made_by.get("digest", ""), run.seed)
-            self._kept.setdefault(made_by.get("name", ""), set()).add(key)
-
-    def runs(self, recipe: Recipe) -> dict[int, RunRecord]:
-        """By seed; those of teachers only where the recipe asks for their seeds."""
-        from kdlib.tables import TEACHER_SEEDS
-
-        found = self._runs.get((recipe.profile, recipe.digest), {})
-        return {seed: found[seed] for seed in sorted(found) if seed < TEACHER_SEEDS or seed in recipe.seeds}
-
-    def run(self, recipe: Recipe, seed: int) -> RunRecord | None:
-        """One run, of any seed."""
-        return self._runs.get((recipe.profile, recipe.digest), {}).get(seed)
-
-    def outdated(self, methods: Iterable[Method]) -> int:
-        """How many kept records have a name, and not the content, of one of the recipes."""
-        return sum(
-            profile == method.recipe.profile and digest != method.recipe.digest
-            for method in methods
-            for name in method.names
-            for profile, digest, _seed in self._kept.get(name, ())
-        )
-
-
 class Recipes:
     """The recipes of some families in every profile, read once.
 
@@ -227,7 +185,7 @@ class Recipes:
         for recipe in recipes:
             size = f", {recipe.data.size} px" if recipe.data.size else ""
             methods = found.setdefault(f"{recipe.data.name}{size}, {recipe.profile}", {})
-            method = methods.setdefault(recipe.digest, Method(recipe, runs=shelf.runs(recipe)))
+            method = methods.setdefault(recipe.digest, Method(recipe, runs=_of(shelf, recipe)))
             method.names.append(recipe.name)
         for methods in found.values():
             self._label(list(methods.values()), names)
@@ -276,6 +234,10 @@ class Recipes:
             whole = len(of_folder) > 1 and sorted(fitting) == sorted(of_folder)
             patterns += [f"{folder}/*"] if whole else of_folder
         return patterns
+
+
+def _of(shelf: Shelf, recipe: Recipe) -> dict[int, RunRecord]:
+    return {seed: found.run for seed, found in shelf.runs(recipe).items()}
 
 
 def published_cells() -> dict[tuple[str, str], list[Cell]]:

@@ -9,14 +9,13 @@ import numpy as np
 import traitlets
 
 from kdlib.measurements import NOT_RUN
-from kdlib.results import RunRecord, Table, table
+from kdlib.results import RunRecord, Shelf, Table, table
 from kdlib.widgets.choices import (
     METRICS,
     PROFILES,
     Method,
     Metric,
     Recipes,
-    Shelf,
     published_cells,
 )
 from kdlib.widgets.live import LiveFigure, module
@@ -188,7 +187,7 @@ def _state(
 ) -> dict[str, Any]:
     patterns = {sweep: [given] if isinstance(given, str) else list(given) for sweep, given in sweeps.items()}
     recipes = Recipes(pattern for given in patterns.values() for pattern in given)
-    shelf = Shelf(recipes.families, live)
+    shelf = Shelf(live)
     methods: dict[str, dict[str, list[Method]]] = {}
     for profile in PROFILES:
         for sweep, given in patterns.items():
@@ -284,8 +283,8 @@ def _about(methods: Sequence[Method], shelf: Shelf) -> list[str]:
     steps = {curve["step"] for method in methods for metric in METRICS if (curve := method.curve(metric))}
     if thinned := " or ".join(str(step) for step in sorted(steps) if step > 1):
         sentences.append(f"The curves show one epoch in {thinned}; the table uses all.")
-    if outdated := shelf.outdated(methods):
-        sentences.append(f"Left out, as their recipe has changed since: {outdated} of our records.")
+    if outdated := set[str]().union(*(shelf.outdated(method.recipe, method.names) for method in methods)):
+        sentences.append(f"Left out, as their recipe has changed since: {len(outdated)} of our records.")
     return sentences
 
 
