@@ -5,6 +5,12 @@ import math
 from kdlib.results import PairedDifference, RunRecord, Summary
 
 NOT_RUN = "not run yet"
+# What a reader should know of the numbers of a profile.
+PROFILES = {
+    "full": "the schedule of the source",
+    "short": "fewer epochs, smaller pictures or other images; no reproduction",
+    "quick": "seconds on handwritten digits, live and not kept; no reproduction",
+}
 
 
 def form(metric: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import TYPE_CHECKING
 
-from kdlib.measurements import NOT_RUN, figure, form, interval, last_epoch
+from kdlib.measurements import NOT_RUN, PROFILES, figure, form, interval, last_epoch
 from kdlib.published import Cell, Published, published
 from kdlib.results import (
     PairedDifference,
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from kdlib.recipes import Recipe
 
 HEADINGS = {"full": "ours", "short": "ours, short", "quick": "digits, quick"}
-_CAVEATS = {
-    "short": "Short{on}: fewer epochs, smaller pictures or other images; no reproduction.",
-    "quick": "Quick{on}: seconds on handwritten digits; no reproduction.",
-}
 _SELECTED = {"best": "best on test", "mean": "over all epochs", "unstated": "epoch not stated"}
 # For each metric that runs of ours have too, what their records call it epoch by epoch.
 _CURVES = {
@@ -128,9 +124,9 @@ class Comparison:
         sentences = [f"{self.published.title}.", f"Published: {self.published.source}."]
         sentences += [self.published.selection, f"{ours}."]
         sentences += [
-            _CAVEATS[profile].format(on=self._data_of(profile))
+            f"{profile.title()}{self._data_of(profile)}: {PROFILES[profile]}."
             for profile in self.profiles
-            if profile in _CAVEATS
+            if profile != "full"
         ]
         if self.outdated:
             sentences.append(f"Left out, as their recipe has changed since: {self.outdated} of our records.")

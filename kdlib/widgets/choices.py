@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from kdlib.measurements import NOT_RUN, figure, interval, last_epoch
+from kdlib.measurements import NOT_RUN, PROFILES, figure, interval, last_epoch
 from kdlib.results import RunRecord, Shelf, Summary, paired_difference
 
 if TYPE_CHECKING:
@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 
 # More points than this cannot be told from each other at the width of a page.
 MOST_POINTS = 40
-
-PROFILES = {
-    "full": "Full: the schedule of the source.",
-    "short": "Short: fewer epochs, smaller pictures or other images; no reproduction of what is published.",
-    "quick": "Quick: seconds on handwritten digits, run by this page and not kept; no reproduction.",
-}
 
 
 @dataclass(frozen=True)

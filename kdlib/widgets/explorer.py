@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import traitlets
 
-from kdlib.measurements import NOT_RUN
+from kdlib.measurements import NOT_RUN, PROFILES
 from kdlib.results import RunRecord, Shelf, Table, table
 from kdlib.widgets.choices import (
     METRICS,
-    PROFILES,
     Method,
     Metric,
     Recipes,
@@ -276,7 +275,7 @@ def _about(methods: Sequence[Method], shelf: Shelf) -> list[str]:
             teachers[f"{taught_by.recipe.student.name} (seed {taught_by.seed}{scored})"] = True
     epochs = " or ".join(map(str, sorted({method.recipe.training.epochs for method in methods})))
     sentences = [
-        PROFILES[recipe.profile],
+        f"{recipe.profile.title()}: {PROFILES[recipe.profile]}.",
         f"Student {recipe.student.name}, teacher {' or '.join(teachers) or 'none'}, "
         f"{epochs} epochs of {recipe.data.name}.",
     ]

@@ -181,7 +181,7 @@ def test_live_runs_are_quick_and_kept_apart(shelf, keep):
     assert all(last.endswith("(2)") for last, *_ in rows(figure).values())
     # The digits' recipes of two published tables are one: no number is printed beside them.
     assert {published for *_, published in rows(figure).values()} == {""}
-    assert "run by this page" in " ".join(figure.state["data"]["digits, quick"][0]["about"])
+    assert "live and not kept" in " ".join(figure.state["data"]["digits, quick"][0]["about"])
 
 
 def test_a_record_of_a_recipe_that_has_changed_is_left_out_and_counted(shelf, keep):
