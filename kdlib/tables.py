@@ -267,7 +267,7 @@ def comparison(
     )
     found = {profile for line in lines for profile in line.ours}
     profiles = tuple(profile for profile in HEADINGS if profile in found | {"full"})
-    return Comparison(source, lines, profiles, _outdated(lines, shelf))
+    return Comparison(source, lines, profiles, _outdated(cells, source, shelf))
 
 
 @cache
@@ -287,10 +287,17 @@ def _runs(name: str, profile: str, shelf: Shelf) -> dict[int, Shelved]:
     return shelf.runs(_today(name, profile))
 
 
-def _outdated(lines: Iterable[Line], shelf: Shelf) -> int:
-    """How many records have the name, and not the content, of a recipe in these lines."""
+def _rival(cell: Cell, source: Published) -> str:
+    """The recipe that a cell is measured against; "" for none."""
+    return source.cell(cell.against, cell.column).recipe if cell.against else ""
+
+
+def _outdated(cells: Iterable[Cell], source: Published, shelf: Shelf) -> int:
+    """How many records have the name, and not the content, of a recipe that these cells ask for."""
     files: set[str] = set()
-    for name in {line.cell.recipe for line in lines} - {""}:
+    for name in {name for cell in cells if cell.recipe for name in (cell.recipe, _rival(cell, source))} - {
+        ""
+    }:
         for profile in HEADINGS:
             if shelf.has(name.split("/")[0], profile):
                 files |= shelf.outdated(_today(name, profile), [name])
@@ -299,8 +306,7 @@ def _outdated(lines: Iterable[Line], shelf: Shelf) -> int:
 
 def _ours(cell: Cell, source: Published, shelf: Shelf) -> dict[str, Ours]:
     """For each profile with runs of the cell's recipe, what they say."""
-    against = source.cell(cell.against, cell.column).recipe if cell.against else ""
-    found = {}
+    against, found = _rival(cell, source), {}
     for profile in HEADINGS:
         if runs := _runs(cell.recipe, profile, shelf):
             found[profile] = _figures(cell, runs, _runs(against, profile, shelf))

@@ -302,3 +302,10 @@ def test_records_are_found_by_the_digest_of_the_real_recipe(monkeypatch, tmp_pat
     found = comparison("003-results", rows="from scratch")
     assert found.table().rows[0][2:] == ("not run yet", "50.0 (1)")
     assert found.outdated == 1
+
+
+def test_a_changed_run_that_others_are_measured_against_is_counted_without_its_own_row(ran):
+    keep(ran, record("lab/base", 4, [0.5], digest="another"))
+    found = comparison("a", rows="taught", columns="C 10")
+    assert [line.cell.row for line in found.lines] == ["taught"]
+    assert found.outdated == 1
