@@ -37,7 +37,8 @@ HOW_TO_READ = (
 )
 HOW_MEASURED = (
     "At batch 128, where a ResNet-110 teaches a ResNet-20 on pictures of CIFAR's size; time as a share of a "
-    "step on the labels with the teacher's answers. Measured on {where}."
+    "step on the labels with the teacher's answers; runs of a quarter of an hour or more are compiled. "
+    "Measured on {where}."
 )
 _PLACE = re.compile(r"^% generated: (\w+)$", re.MULTILINE)
 _GAIN = re.compile(r"\{gain\}`([\w-]+)`")
@@ -115,7 +116,8 @@ def cost_text(method: Method, costs: Costs | None) -> str:
     if costs is None or row is None:
         return "Not measured yet."
     weights = f"{row['weights']:,}" if row["weights"] else "none"
-    parts = {"trained weights": weights, "memory": memory(row), "time": f"{share(row)} of a step"}
+    time = f"{share(row['share'])} of a step, {share(row['share of a long run'])} in a compiled run"
+    parts = {"trained weights": weights, "memory": memory(row), "time": time}
     told = "; ".join(f"<strong>{name}</strong> {value}" for name, value in parts.items())
     return f"<p>Extra: {told}.</p>\n{note(HOW_MEASURED.format(where=costs.where))}"
 
@@ -133,9 +135,9 @@ def megabytes(size: float) -> str:
     return f"{size / 1e6:.1f} MB" if size < 1e7 else f"{size / 1e6:.0f} MB"
 
 
-def share(row: dict[str, Any]) -> str:
+def share(part: float) -> str:
     """The time of a term in parts of a step's."""
-    per_cent = 100 * row["share"]
+    per_cent = 100 * part
     return f"{per_cent:.0f} %" if per_cent >= 0.95 else "under 1 %"
 
 
@@ -210,7 +212,7 @@ def overview_row(method: Method, costs: Costs | None) -> list[str]:
     time = "trainings"
     if method.measured is not None:
         row = costs.rows.get(method.measured) if costs else None
-        time = share(row) if row else "not measured yet"
+        time = share(row["share"]) if row else "not measured yet"
     chapter = "not in a chapter"
     if method.chapter:
         number = int(method.chapter[:2])

@@ -1,12 +1,16 @@
 """What each loss adds to a training step: ResNet-110 to 20, batch 128, on the layers it is meant for.
 
-Three things: seconds, forward and backward; weights that are trained besides the student's; and memory, of
-what the term keeps from step to step, and from the forward to the backward pass of one.
+Three things: seconds, forward and backward, in a short run and in a long one, which is compiled; weights that
+are trained besides the student's; and memory, of what the term keeps from step to step, and from the forward
+to the backward pass of one.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -41,6 +45,7 @@ from kdlib import (
 from kdlib.models.taps import embedding_path
 from kdlib.terms import EMBEDDING, Outputs, Term
 from kdlib.training import choose_device
+from kdlib.training.compiled import compiled, gains_by_compiling
 from kdlib.training.fast import channels_last, fast_teacher
 from kdlib.training.memory import kept_pages
 from kdlib.training.precision import has_bfloat16
@@ -59,42 +64,62 @@ _BEFORE_RELU = {f"{stage}.2.relu:input": f"{stage}.17.relu:input" for stage in _
 
 
 def bench(_repository: Repository) -> Part:
-    """Time every term, forward and backward, and a step without it, in turns."""
+    """Time every term in a short run, and in a long one, where `kdlib.fit` compiles what gains by it."""
     device = choose_device()
     torch.manual_seed(0)
     images = torch.randn(BATCH, 3, 32, 32, device=device)
     labels = torch.randint(0, CLASSES, (BATCH,), device=device)
     half = torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))
-    plain = Distiller(create_model("resnet20", CLASSES, seed=1), teacher(), [HardLabels(1.0)]).to(device)
     every = Distiller(create_model("resnet20", CLASSES, seed=1), teacher(), terms()).to(device)
     every.connect(images[:2])
     outputs = answers(every, images, labels, half)
+    named = {term.name: term for term in every.terms if isinstance(term, Term)} | VARIANTS
+    lines, rows = table(
+        measure(named, outputs, images, half, is_long=False),
+        measure(named, outputs, images, half, is_long=True),
+    )
+    with half:
+        sizes = {name: sizes_of(term, outputs) for name, term in named.items()}
+    return Part(lines, [row | sizes.get(row["name"], {}) for row in rows])
+
+
+def measure(
+    named: Mapping[str, Term], outputs: Outputs, images: Tensor, half: torch.autocast, *, is_long: bool
+) -> dict[str, list[float]]:
+    """Seconds of a step of labels alone and of every term, forward and backward, in turns."""
+    plain = Distiller(create_model("resnet20", CLASSES, seed=1), teacher(), [HardLabels(1.0)])
+    plain = plain.to(images.device).connect(images[:2])
     optimizer = torch.optim.SGD(plain.parameters(), 0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
     def step() -> None:
         with half:
-            loss, _ = plain(images, labels)
+            loss, _ = plain(images, outputs.labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-    def add(term: Term) -> None:
+    def add(term: Callable[[Outputs], Tensor]) -> None:
         with half:
             loss = term(outputs)
         loss.backward()
 
-    dtype = torch.bfloat16 if has_bfloat16(device) else torch.float32
-    with kept_pages(), channels_last(plain), fast_teacher(plain, images, dtype, pack=True):
-        named = {term.name: term for term in every.terms if isinstance(term, Term)} | VARIANTS
-        times: dict[str, list[float]] = {name: [] for name in ("step", *named)}
-        for number in range(ROUNDS + 1):
-            for name, seconds in times.items():
-                taken = seconds_of(step if name == "step" else lambda name=name: add(named[name]))
-                seconds.extend([taken] if number else [])
-    lines, rows = table(times)
-    with half:
-        sizes = {name: sizes_of(term, outputs) for name, term in named.items()}
-    return Part(lines, [row | sizes.get(row["name"], {}) for row in rows])
+    works: dict[str, Callable[[], None]] = {"step": step}
+    for name, term in named.items():
+        is_compiled = is_long and gains_by_compiling(term)
+        works[name] = partial(add, torch.compile(term, dynamic=False) if is_compiled else term)
+    times: dict[str, list[float]] = {name: [] for name in works}
+    dtype = torch.bfloat16 if has_bfloat16(images.device) else torch.float32
+    with ExitStack() as stack:
+        stack.enter_context(kept_pages())
+        stack.enter_context(channels_last(plain))
+        stack.enter_context(fast_teacher(plain, images, dtype, pack=not is_long))
+        if is_long:
+            stack.enter_context(compiled(plain, images))
+        for number in range(ROUNDS + 1):  # the first one compiles
+            for name, work in works.items():
+                taken = seconds_of(work)
+                times[name].extend([taken] if number else [])
+    return times
 
 
 def sizes_of(term: Term, outputs: Outputs) -> dict[str, int]:
@@ -120,20 +145,33 @@ def sizes_of(term: Term, outputs: Outputs) -> dict[str, int]:
     }
 
 
-def table(times: dict[str, list[float]]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Medians in milliseconds, and each term's share of the step in the same round: a machine slows down."""
-    middle = {name: median(seconds) for name, seconds in times.items()}
-    base = middle.pop("step")
-    lines = [f"a step of labels alone, with the teacher's answers: {1e3 * base:.0f} ms; bar {LIMIT:.0%}"]
-    rows: list[dict[str, Any]] = [{"name": "step", "seconds": base}]
-    for name, seconds in middle.items():
-        share = median(ours / step for ours, step in zip(times[name], times["step"], strict=True))
-        spread = f"({1e3 * min(times[name]):.1f} to {1e3 * max(times[name]):.1f})"
+def table(
+    times: Mapping[str, list[float]], long: Mapping[str, list[float]]
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Medians in milliseconds, and shares of a step, in a short run and in a long one."""
+    steps = [1e3 * median(run["step"]) for run in (times, long)]
+    lines = [
+        f"a step of labels alone, with the teacher's answers: {steps[0]:.0f} ms in a short run, "
+        f"{steps[1]:.0f} ms in a long one, which is compiled; bar {LIMIT:.0%}",
+        f"{'':<25} {'short run':>9} {'(fastest, slowest)':>20} {'share':>7} {'long run':>11} {'share':>7}",
+    ]
+    rows: list[dict[str, Any]] = [{"name": "step", "seconds": median(times["step"])}]
+    for name in list(times)[1:]:
+        short = times[name]
+        shares = {"share": share(name, times), "share of a long run": share(name, long)}
+        spread = f"({1e3 * min(short):.1f} to {1e3 * max(short):.1f})"
         lines.append(
-            f"{name:<25} {1e3 * seconds:6.1f} ms {spread:>17} {share:6.1%}{'  over' if share > LIMIT else ''}"
+            f"{name:<25} {1e3 * median(short):6.1f} ms {spread:>20} {shares['share']:7.1%} "
+            f"{1e3 * median(long[name]):8.1f} ms {shares['share of a long run']:7.1%}"
+            f"{'  over' if max(shares.values()) > LIMIT else ''}"
         )
-        rows.append({"name": name, "seconds": seconds, "share": share})
+        rows.append({"name": name, "seconds": median(short)} | shares)
     return lines, rows
+
+
+def share(name: str, times: Mapping[str, list[float]]) -> float:
+    """A term's part of the step in the same round, because a machine slows down: the median of all rounds."""
+    return median(ours / step for ours, step in zip(times[name], times["step"], strict=True))
 
 
 def terms() -> list[Term]:

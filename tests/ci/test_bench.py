@@ -8,6 +8,7 @@ import datetime
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -182,11 +183,15 @@ def test_both_loops_see_pictures_of_one_size(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_term_over_its_share_is_marked() -> None:
-    lines, rows = losses.table({"step": [0.1, 0.1], "small": [0.001, 0.003], "large": [0.004, 0.004]})
-    assert "100 ms" in lines[0]
-    assert lines[1].split() == ["small", "2.0", "ms", "(1.0", "to", "3.0)", "2.0%"]
-    assert lines[2].split()[-2:] == ["4.0%", "over"]
+    lines, rows = losses.table(
+        {"step": [0.1, 0.1], "small": [0.001, 0.003], "large": [0.004, 0.004]},
+        {"step": [0.05, 0.05], "small": [0.001, 0.001], "large": [0.001, 0.001]},
+    )
+    assert "100 ms in a short run, 50 ms in a long one" in lines[0]
+    assert lines[2].split() == ["small", "2.0", "ms", "(1.0", "to", "3.0)", "2.0%", "1.0", "ms", "2.0%"]
+    assert lines[3].split()[-5:] == ["4.0%", "1.0", "ms", "2.0%", "over"]
     assert [row["name"] for row in rows] == ["step", "small", "large"]
+    assert rows[2]["share of a long run"] == pytest.approx(0.02)
 
 
 def test_every_term_of_the_library_is_in_the_table_and_has_a_gradient(
@@ -203,6 +208,8 @@ def test_every_term_of_the_library_is_in_the_table_and_has_a_gradient(
     }
     monkeypatch.setattr(losses, "BATCH", 4)
     monkeypatch.setattr(losses, "ROUNDS", 1)
+    # All of the compiler but code generation, which takes minutes.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     part = losses.bench(None)
     assert len(part.rows) == 1 + len(losses.terms()) + len(losses.VARIANTS)
     assert all(row["seconds"] > 0 for row in part.rows)
@@ -217,7 +224,9 @@ def test_every_term_of_the_library_is_in_the_table_and_has_a_gradient(
 
 
 def test_shares_are_of_the_step_of_the_same_round() -> None:
-    _, rows = losses.table({"step": [0.1, 0.4, 0.1], "slow": [0.01, 0.04, 0.03]})
+    _, rows = losses.table(
+        {"step": [0.1, 0.4, 0.1], "slow": [0.01, 0.04, 0.03]}, {"step": [0.1], "slow": [0.01]}
+    )
     assert rows[1]["share"] == pytest.approx(0.1), "and not 0.03 / 0.1"
 
 

@@ -245,7 +245,8 @@ def test_costs_are_those_of_the_measurement_that_is_kept(staged: Path) -> None:
     assert "no loss of its own" in (staged / "mutual-learning.md").read_text(encoding="utf-8")
     row, text = costs.rows["crd"], (staged / "crd.md").read_text(encoding="utf-8")
     assert f"</strong> {row['weights']:,}; <strong>memory</strong> 52 MB throughout and " in text
-    assert f"</strong> {100 * row['share']:.0f} % of a step." in text
+    short, long = (f"{100 * row[name]:.0f} %" for name in ("share", "share of a long run"))
+    assert f"</strong> {short} of a step, {long} in a compiled run." in text
     assert f"PyTorch {costs.machine['torch']}, on {costs.measured}." in text
     overview = (staged / "index.md").read_text(encoding="utf-8")
     assert overview.count('<th scope="row">') == len(SLUGS)
