@@ -101,7 +101,7 @@ def claim_table(claims: list[dict[str, Any]]) -> str:
     for claim in claims:
         sentence = claim["sentence"].replace("|", "\\|")
         unit = f" {claim['unit']}" if claim.get("unit") else ""
-        rows.append(f"| {sentence} | {claim['value']:.4g}{unit} | {bounds(claim)}{unit} |")
+        rows.append(f"| {sentence} | {number(claim['value'])}{unit} | {bounds(claim)}{unit} |")
     return "\n".join(rows)
 
 
@@ -109,8 +109,13 @@ def bounds(claim: dict[str, Any]) -> str:
     """The claim's bounds in words."""
     low, high = claim.get("at_least"), claim.get("at_most")
     if low is not None and high is not None:
-        return f"{low:.4g} to {high:.4g}"
-    return f"at least {low:.4g}" if low is not None else f"at most {high:.4g}"
+        return f"{number(low)} to {number(high)}"
+    return f"at least {number(low)}" if low is not None else f"at most {number(claim['at_most'])}"
+
+
+def number(value: float) -> str:
+    """Four digits, with a minus sign and not a hyphen."""
+    return f"{'−' if value < 0 else ''}{abs(value):.4g}"
 
 
 def versions(notebook: Notebook) -> str:

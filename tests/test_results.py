@@ -115,13 +115,35 @@ def test_paired_difference_is_the_t_interval_of_the_differences():
     expected = stats.ttest_rel(first, second).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert found.mean == pytest.approx((first - second).mean())
-    assert str(found).startswith("+3.5 points (95 % interval +1.4 to +5.6)")
+    assert str(found) == "+3.5 points (95 % interval +1.4 to +5.6)"
+    assert str(results.paired_difference(list(second), list(first))) == (
+        "−3.5 points (95 % interval −5.6 to −1.4)"
+    )
 
 
 @pytest.mark.parametrize(("first", "second"), [([0.1, 0.2], [0.1]), ([0.1], [0.2]), ([], [])])
 def test_differences_that_are_not_paired(first, second):
     with pytest.raises(ValueError, match="one per seed"):
         results.paired_difference(first, second)
+
+
+def test_the_best_weight_is_that_of_the_validation_images():
+    def runs(*accuracies):
+        return [record(seed, final={"val": value}) for seed, value in enumerate(accuracies)]
+
+    kept = {
+        "PKT, weight 1000": runs(0.9, 0.8),
+        "PKT, weight 30": runs(0.7, 0.7),
+        "PKT, weight 0.5": runs(0.8, 0.9),
+        "NST, weight 30": runs(1.0),
+        "PKT": runs(1.0),
+        "PKT, weight 30, slow": runs(1.0),
+    }
+    assert results.validation_by_weight(kept, "PKT") == pytest.approx({0.5: 0.85, 30: 0.7, 1000: 0.85})
+    assert list(results.validation_by_weight(kept, "PKT")) == [0.5, 30, 1000]
+    assert results.best_weight(kept, "PKT") == "PKT, weight 0.5", "the smallest of equally good ones"
+    assert results.validation_by_weight(kept, "RKD") == {}
+    assert results.best_weight(kept, "RKD") is None
 
 
 def test_table_in_a_page_a_notebook_and_a_terminal():

@@ -49,7 +49,8 @@ def _bounds(at_least: float | None, at_most: float | None, unit: str) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    return f"{value:.3g} {unit}".rstrip()
+    sign = "−" if value < 0 else ""
+    return f"{sign}{abs(value):.3g} {unit}".rstrip()
 
 
 def _show(text: str, markup: str, data: dict[str, Any]) -> None:

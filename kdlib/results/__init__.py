@@ -5,6 +5,7 @@ from kdlib.results.records import FORMAT, RunRecord, keep, recorded, results_fol
 from kdlib.results.shelf import Shelf, Shelved
 from kdlib.results.statistics import PairedDifference, Summary, paired_difference
 from kdlib.results.tables import Table, table
+from kdlib.results.weights import best_weight, validation_by_weight
 
 __all__ = [
     "FORMAT",
@@ -14,10 +15,12 @@ __all__ = [
     "Shelved",
     "Summary",
     "Table",
+    "best_weight",
     "environment",
     "keep",
     "paired_difference",
     "recorded",
     "results_folder",
     "table",
+    "validation_by_weight",
 ]

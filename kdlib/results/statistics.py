@@ -41,9 +41,10 @@ class PairedDifference:
     n: int
 
     def __str__(self) -> str:
-        return (
-            f"{100 * self.mean:+.1f} points (95 % interval {100 * self.low:+.1f} to {100 * self.high:+.1f})"
+        mean, low, high = (
+            f"{100 * value:+.1f}".replace("-", "−") for value in (self.mean, self.low, self.high)
         )
+        return f"{mean} points (95 % interval {low} to {high})"
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
