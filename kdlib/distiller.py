@@ -163,7 +163,7 @@ class Distiller(Objective):
             self.connect(images[:2])
         teacher_logits, teacher_maps = self._taught(images)
         student_logits, student_maps = _run(self.student, images, self._student_layers, self._copies_student)
-        _check_classes(student_logits)
+        check_classes(student_logits)
         outputs = self.collected(
             Outputs(student_logits, teacher_logits, labels, student_maps, teacher_maps, indices)
         )
@@ -234,7 +234,8 @@ def _overwrites(model: nn.Module, images: Tensor, paths: Mapping[str, str]) -> b
     return False
 
 
-def _check_classes(logits: Tensor) -> None:
+def check_classes(logits: Tensor) -> None:
+    """Raise ValueError unless these are the logits of a classifier."""
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(
             f"the student answers with shape {tuple(logits.shape)}; give a classifier whose logits are "
@@ -245,18 +246,32 @@ def _check_classes(logits: Tensor) -> None:
 def _check_terms(terms: Sequence[Term], teacher: nn.Module | None) -> None:
     if not terms:
         raise ValueError("a Distiller needs at least one term, such as HardLabels().")
-    names = [term.name for term in terms]
-    if len(set(names)) < len(names):
-        raise ValueError(f"two terms have one name ({', '.join(names)}); give each kind of term once.")
+    check_names(terms)
     taught = [term for term in terms if term.needs_teacher]
     if taught and teacher is None:
         raise ValueError(f"{taught[0]!r} needs a teacher, and none was given.")
 
 
+def check_names(terms: Sequence[Term]) -> None:
+    """Raise ValueError where two terms would be one in the record."""
+    names = [term.name for term in terms]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two terms have one name ({', '.join(names)}); give each kind of term once.")
+
+
 def _check_apart(student: nn.Module, teacher: nn.Module) -> None:
-    shared = {id(weight) for weight in teacher.parameters()} & {id(weight) for weight in student.parameters()}
+    shared = shared_weights(student, teacher)
     if shared:
         raise ValueError(
-            f"student and teacher share {len(shared)} weight tensors, so training would move the teacher; "
+            f"student and teacher share {shared} weight tensors, so training would move the teacher; "
             "give the teacher as copy.deepcopy(teacher)."
         )
+
+
+def shared_weights(first: nn.Module, second: nn.Module) -> int:
+    """How many pieces of memory hold weights of both networks."""
+    ours, theirs = (
+        {weight.untyped_storage().data_ptr() for weight in network.parameters() if weight.numel()}
+        for network in (first, second)
+    )
+    return len(ours & theirs)

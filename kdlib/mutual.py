@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from kdlib.distiller import Objective
+from kdlib.distiller import Objective, check_classes, check_names, shared_weights
 from kdlib.terms import Outputs, Term
 
 
@@ -28,7 +28,7 @@ class Mutual(Objective):
         terms: on labels and logits; the paper's are ``HardLabels(1)`` and ``SoftTargets(1, temperature=1)``.
 
     Raises:
-        ValueError: there is no term, a term taps layers, or the two share weights.
+        ValueError: there is no term, two have one name, a term taps layers, or the two share weights.
 
     Reference:
         Zhang, Xiang, Hospedales and Lu, "Deep Mutual Learning", 2018, equations 2 to 8.
@@ -41,7 +41,8 @@ class Mutual(Objective):
         tapping = [term for term in terms if term.pairs]
         if tapping:
             raise ValueError(f"{tapping[0]!r} taps layers; mutual learning here is on labels and logits.")
-        if {id(weight) for weight in student.parameters()} & {id(weight) for weight in peer.parameters()}:
+        check_names(terms)
+        if shared_weights(student, peer):
             raise ValueError("student and peer share weights; give two networks, each with its own seed.")
         self.student = student
         self.peer = peer
@@ -61,6 +62,7 @@ class Mutual(Objective):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of both students' weighted totals, and the mean of every term over the two, by name."""
         first, second = self.student(images), self.peer(images)
+        check_classes(first)
         views = [
             self.collected(Outputs(first, second.detach(), labels, indices=indices)),
             self.collected(Outputs(second, first.detach(), labels, indices=indices)),

@@ -4,6 +4,7 @@ Each is a few lines over `kdlib.fit`, whose options they pass on. Two students a
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -30,7 +31,8 @@ def chain(
         students: untrained, in the order of their training; all are trained in place.
         terms: of every distillation.
         train: the images.
-        options: of `kdlib.fit`, ``epochs=…`` for instance, the same for all.
+        options: of `kdlib.fit`, ``epochs=…`` for instance, the same for all; of a checkpoint each training
+            has its own, with its number in the name.
 
     Returns:
         One record for each student.
@@ -46,8 +48,8 @@ def chain(
         raise ValueError("there is no student; give one network or more.")
     teachers = [teacher, *students[:-1]]
     return [
-        fit(Distiller(student, taught_by, terms), train, **options)
-        for student, taught_by in zip(students, teachers, strict=True)
+        fit(Distiller(student, taught_by, terms), train, **_numbered(options, number))
+        for number, (student, taught_by) in enumerate(zip(students, teachers, strict=True), 1)
     ]
 
 
@@ -73,7 +75,8 @@ def stages(
         teacher: stays as it is; None where no term needs it.
         plan: for each stage its terms and its epochs.
         train: the images.
-        options: of `kdlib.fit`, except ``epochs``, the same for all stages.
+        options: of `kdlib.fit`, except ``epochs``, the same for all stages; of a checkpoint each stage
+            has its own, with its number in the name.
 
     Returns:
         One record for each stage.
@@ -88,5 +91,14 @@ def stages(
     if not plan:
         raise ValueError("the plan has no stage; give terms and epochs for one or more.")
     return [
-        fit(Distiller(student, teacher, terms), train, epochs=epochs, **options) for terms, epochs in plan
+        fit(Distiller(student, teacher, terms), train, epochs=epochs, **_numbered(options, number))
+        for number, (terms, epochs) in enumerate(plan, 1)
     ]
+
+
+def _numbered(options: dict[str, Any], number: int) -> dict[str, Any]:
+    """The options of one training of several: run.safetensors becomes run-1.safetensors."""
+    if options.get("checkpoint") is None:
+        return options
+    path = Path(options["checkpoint"])
+    return options | {"checkpoint": path.with_name(f"{path.stem}-{number}{path.suffix}")}

@@ -135,6 +135,10 @@ def test_compositions_that_cannot_be(networks):
         Distiller(student, None, [HardLabels(0.1), SoftTargets(0.9)])
     with pytest.raises(ValueError, match=r"share \d+ weight tensors.*copy\.deepcopy"):
         Distiller(student, student, [SoftTargets()])
+    other = copy.deepcopy(teacher)
+    next(student.parameters()).data = next(other.parameters()).data
+    with pytest.raises(ValueError, match=r"share 1 weight tensors"):
+        Distiller(student, other, [SoftTargets()])
 
 
 def test_teacher_of_other_classes(networks, batch):

@@ -52,6 +52,20 @@ def test_each_network_of_a_chain_is_taught_by_the_one_before(few):
     assert same(student, weights(alone[1]))
 
 
+def test_each_training_of_a_scheme_has_a_checkpoint_of_its_own(few, tmp_path):
+    """Generations are built alike: with one file for all, the second would be the first one again."""
+    teacher, options = network(8), OPTIONS | {"epochs": 2}
+    plain, kept = ([network(4, seed=seed) for seed in (1, 2)] for _ in range(2))
+    chain(teacher, plain, [SoftTargets()], few, **options)
+    chain(teacher, kept, [SoftTargets()], few, checkpoint=tmp_path / "run.safetensors", **options)
+    assert all(same(ours, weights(theirs)) for ours, theirs in zip(kept, plain, strict=True))
+    plan = [([Hints(layers="layer1")], 1), ([HardLabels()], 1)]
+    stages(network(4), teacher, plan, few, checkpoint=tmp_path / "plan", **OPTIONS)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "run-1.safetensors", "run-2.safetensors", "plan-1", "plan-2",
+    }  # fmt: skip
+
+
 def test_a_chain_needs_a_student(few):
     with pytest.raises(ValueError, match="there is no student"):
         chain(network(), [], [SoftTargets()], few)
@@ -128,6 +142,7 @@ def test_both_students_of_a_pair_are_trained(data, few):
         few, epochs=15, test=data.test, **OPTIONS,
     )  # fmt: skip
     assert record.settings["terms"] == ["HardLabels(1)", "SoftTargets(1, temperature=1)"]
+    assert record.settings["peers"] == [record.settings["student"]]
     assert record.final["accuracy"] == evaluate(first, data.test, device="cpu")["accuracy"]
     assert all(evaluate(net, data.test, device="cpu")["accuracy"] > 0.6 for net in (first, second))
 
@@ -140,3 +155,8 @@ def test_pairs_that_cannot_be():
         Mutual(first, second, [Attention(layers=STAGES)])
     with pytest.raises(ValueError, match="student and peer share weights"):
         Mutual(first, first, [HardLabels()])
+    with pytest.raises(ValueError, match="two terms have one name"):
+        Mutual(first, second, [SoftTargets(), SoftTargets(temperature=1)])
+    one_class = Mutual(torch.nn.Linear(2, 1), torch.nn.Linear(2, 1), [HardLabels()])
+    with pytest.raises(ValueError, match="two classes or more"):
+        one_class(torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64))

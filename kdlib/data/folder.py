@@ -10,7 +10,7 @@ from torch import Tensor
 from kdlib.data.augment import Augmentation, CentreCrop, RandomCrop, RandomFlip, RandomResizedCrop
 from kdlib.data.decode import decode_all
 from kdlib.data.split import ImageData, Images, Split, Statistics, channel_statistics, stratify
-from kdlib.data.stream import StreamedImages
+from kdlib.data.stream import StreamedImages, memory_budget
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 
@@ -67,19 +67,22 @@ class Reader:
 
     Args:
         size: side in pixels of what the networks get.
-        memory: bytes for decoded pictures; see `StreamedImages`.
+        memory: bytes for decoded pictures of all parts together, in the order in which they are read; see
+            `StreamedImages`.
         statistics: for normalisation; None takes the training images' own where they are small, and
             ImageNet's where they are large.
     """
 
     def __init__(self, size: int, memory: int | None = None, statistics: Statistics | None = None) -> None:
-        self.size, self.memory, self.statistics = size, memory, statistics
+        self.size, self.memory, self.statistics = size, memory_budget(memory), statistics
         self.is_large = size > LARGEST_SMALL
 
     def read(self, files: Sequence[Path], title: str) -> Images:
         """The pictures in these files."""
         if self.is_large:
-            return StreamedImages(files, self.size + self.size // 7, self.memory)
+            images = StreamedImages(files, self.size + self.size // 7, self.memory)
+            self.memory -= images.reserved
+            return images
         return decode_all(files, self.size, title)
 
     def statistics_of(self, images: Images) -> Statistics:

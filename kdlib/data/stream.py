@@ -27,19 +27,27 @@ class StreamedImages:
         paths: the files, in order.
         size: side in pixels to which each is resized, cut to the largest square in its middle.
         memory: bytes for decoded pictures; a quarter of the machine's memory if not given.
+
+    Raises:
+        ValueError: the memory is negative.
     """
 
     dtype = torch.uint8
     ndim = 4
 
     def __init__(self, paths: Sequence[Path], size: int, memory: int | None = None) -> None:
-        self._store = _Store(list(paths), size, _default_budget() if memory is None else memory)
+        self._store = _Store(list(paths), size, memory_budget(memory))
         self._rows = torch.arange(len(paths))
 
     @property
     def shape(self) -> torch.Size:
         size = self._store.size
         return torch.Size((len(self._rows), 3, size, size))
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that decoded pictures take when as many as may be are in memory."""
+        return self._store.reserved
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -74,6 +82,11 @@ class _Store:
         self._digests: dict[int, bytes] = {}
         self._lock = threading.Lock()
 
+    @property
+    def reserved(self) -> int:
+        """Bytes of the pictures that may be kept."""
+        return self._pictures.nbytes
+
     def read(self, rows: list[int]) -> Tensor:
         """The pictures of these files."""
         missing = [row for row in dict.fromkeys(rows) if row not in self._places]
@@ -104,10 +117,19 @@ class _Store:
                 self._places[row] = place
 
 
-def _default_budget() -> int:
+def memory_budget(memory: int | None) -> int:
+    """Bytes for decoded pictures: as many as were asked for, or else a quarter of the machine's memory.
+
+    Raises:
+        ValueError: a negative number was asked for.
+    """
+    if memory is not None:
+        if memory < 0:
+            raise ValueError(f"memory is {memory}; give a number of bytes, 0 or more.")
+        return memory
     try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        memory = 8 << 30  # Windows has no sysconf; most machines have this much
+        there_is = 8 << 30  # Windows has no sysconf; most machines have this much
     # Processes that torchrun started here keep pictures of their own each.
-    return int(_SHARE_OF_MEMORY * memory) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return int(_SHARE_OF_MEMORY * there_is) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))

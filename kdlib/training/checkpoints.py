@@ -3,9 +3,11 @@
 Each is one safetensors file: tensors, and JSON in its header. Reading one runs no code.
 """
 
+import hashlib
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,12 @@ def save_tensors(
     target.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"format": FORMAT, **header}, allow_nan=False)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    shared = Counter(tensor.untyped_storage().data_ptr() for tensor in plain.values())
+    plain = {
+        # The format has no tied weights: each name gets its own.
+        name: tensor.clone() if shared[tensor.untyped_storage().data_ptr()] > 1 else tensor
+        for name, tensor in plain.items()
+    }
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as folder:
         whole = Path(folder) / target.name
         # Not by save_file, whose error at a full disk is no OSError.
@@ -98,6 +106,15 @@ def check_fits(model: nn.Module, tensors: Mapping[str, Tensor], path: str | os.P
                 f"{path} has {name} of shape {tuple(tensors[name].shape)} and this {type(model).__name__} of "
                 f"{tuple(weight.shape)}; create the network with the classes and widths that were saved."
             )
+
+
+def fingerprint(network: nn.Module) -> str:
+    """A hash of a network's weights and buffers, the same on every device."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdlib.distiller import Distiller, Objective
-from kdlib.terms import Term
+from kdlib.terms import EMBEDDING, Term
 from kdlib.training import processes
 
 # Steps and floating-point operations in a run from which compiling pays. It takes half a minute and saves a
@@ -32,7 +32,7 @@ def compiled(objective: Objective, example: Tensor) -> Iterator[None]:
     their weights stay the same objects. An epoch's last, smaller batch and every evaluation run uncompiled,
     because each new shape would be compiled anew.
     """
-    parts = [network for network in (objective.student, objective.teacher) if network is not None]
+    parts = [network for network in (*objective.learners, objective.teacher) if network is not None]
     if isinstance(objective, Distiller):
         parts += [term for term in objective.terms if isinstance(term, Term) and gains_by_compiling(term)]
     calls: dict[nn.Module, Any] = {part: torch.compile(part._call_impl, dynamic=False) for part in parts}
@@ -62,11 +62,14 @@ def compiled(objective: Objective, example: Tensor) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+        # What was compiled for these networks is of no use to the next ones, and PyTorch stops compiling
+        # when it has eight versions of a function.
+        torch.compiler.reset()
 
 
 def gains_by_compiling(term: Term) -> bool:
-    """Whether a term only goes through maps; the convolutions of connectors gain nothing."""
-    return bool(term.pairs) and not term.has_connectors
+    """Whether a term only goes through maps; embeddings and the convolutions of connectors gain nothing."""
+    return not term.has_connectors and any(layer != EMBEDDING for layer, _ in term.pairs)
 
 
 def pays_to_compile(objective: Objective, example: Tensor, steps: int) -> bool:
@@ -91,9 +94,9 @@ def pays_to_compile(objective: Objective, example: Tensor, steps: int) -> bool:
 
 
 def operations(objective: Objective, example: Tensor) -> int:
-    """Floating-point operations of one step: the gradients cost the student twice what its answers do."""
-    student = 3 * _operations_forward(objective.student, example)
-    return student + (0 if objective.teacher is None else _operations_forward(objective.teacher, example))
+    """Floating-point operations of one step: the gradients cost a student twice what its answers do."""
+    learners = 3 * sum(_operations_forward(network, example) for network in objective.learners)
+    return learners + (0 if objective.teacher is None else _operations_forward(objective.teacher, example))
 
 
 @torch.no_grad()

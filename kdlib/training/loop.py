@@ -17,6 +17,7 @@ from kdlib.results import RunRecord, environment
 from kdlib.terms import HardLabels
 from kdlib.training import processes
 from kdlib.training.bar import progress_bar
+from kdlib.training.checkpoints import fingerprint
 from kdlib.training.evaluation import evaluate
 from kdlib.training.failures import Watch, explained, interruptible
 from kdlib.training.fast import fast_path
@@ -108,7 +109,7 @@ def fit(
         "optimizer_options": dict(optimizer_options or {}), "scheduler": scheduler,
         "scheduler_options": dict(scheduler_options or {}), "scheduler_step": scheduler_step,
         "augment": repr(train.augmentation) if augment else None,
-        "precision": choose_precision(precision, where, objective.student, objective.teacher),
+        "precision": choose_precision(precision, where, *objective.learners, objective.teacher),
         **_describe(objective),
     }  # fmt: skip
     data = {"source": train.source, "train_images": len(train), "fingerprint": train.fingerprint()}
@@ -122,7 +123,10 @@ def fit(
         )
         ticks = epochs * (plan.steps if scheduler_step == "step" else 1)
         schedule = make_scheduler(scheduler, mover, ticks, scheduler_options)
-        run = Run(objective, mover, schedule, {"seed": seed, **settings, **data}, checkpoint)
+        identity = {"seed": seed, **settings, **data}
+        if checkpoint is not None and objective.teacher is not None:
+            identity["teacher's weights"] = fingerprint(objective.teacher)
+        run = Run(objective, mover, schedule, identity, checkpoint)
         measures = Measures(objective, test, test_every, where)
         run.resume()
         # The first process speaks for all.
@@ -193,6 +197,7 @@ def _train(
         on_epoch(run.curves)
         fabric = make_fabric(plan.device, precision)
         module, optimizer = fabric.setup(objective, run.optimizer)
+        run.take_up_precision(fabric.strategy.precision)
         alone = processes.count() == 1  # others would have to try too
         with explained(partial(_try, fabric, module, plan) if alone else None, plan.batch_size):
             while run.epoch < plan.epochs:
@@ -243,20 +248,26 @@ def _how_to_go_on(run: Run, plan: Plan) -> str:
 
 
 def _describe(objective: Objective) -> dict[str, object]:
-    student, teacher = objective.student, objective.teacher
+    student, *peers = map(_name, objective.learners)
     return {
         "terms": objective.describe(),
-        "student": f"{type(student).__name__}, {count_parameters(student):,} weights",
-        "teacher": None
-        if teacher is None
-        else f"{type(teacher).__name__}, {count_parameters(teacher):,} weights",
+        "student": student,
+        **({"peers": peers} if peers else {}),
+        "teacher": None if objective.teacher is None else _name(objective.teacher),
     }
+
+
+def _name(network: nn.Module) -> str:
+    return f"{type(network).__name__}, {count_parameters(network):,} weights"
 
 
 def _check_arguments(scheduler_step: str, test_every: int | None, **numbers: float) -> None:
     for name, value in numbers.items():
         if not value > 0:
             raise ValueError(f"{name} is {value}; it must be above 0.")
+    for name in ("epochs", "batch_size"):
+        if numbers[name] != int(numbers[name]):
+            raise ValueError(f"{name} is {numbers[name]}; give a whole number.")
     if scheduler_step not in ("step", "epoch"):
         raise ValueError(f"scheduler_step is {scheduler_step!r}; choose 'step' or 'epoch'.")
     if test_every is not None and test_every < 1:

@@ -10,6 +10,12 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
+# What a step of `fit` cannot do for them.
+_OTHER_STEPS = {
+    "LBFGS": "computes the loss several times in a step",
+    "SparseAdam": "needs sparse gradients",
+    "Muon": "moves matrices only",
+}
 # What `fit` does unless asked otherwise.
 _DEFAULTS: dict[str, dict[str, Any]] = {"SGD": {"momentum": 0.9, "nesterov": True}}
 
@@ -92,6 +98,8 @@ def _plan_optimizer(
 ) -> tuple[Any, dict[str, Any]]:
     """The class, and all its arguments but the learning rate."""
     kind = _named(torch.optim, name, Optimizer, "optimiser")
+    if name in _OTHER_STEPS:
+        raise ValueError(f"{name} {_OTHER_STEPS[name]}, which training here does not; take 'AdamW' or 'SGD'.")
     chosen = {**_DEFAULTS.get(name, {}), **(options or {})}
     known = inspect.signature(kind).parameters
     _check_options(name, chosen, set(known) - {"params", "lr", "weight_decay"})

@@ -64,11 +64,20 @@ class Run:
         self.curves: dict[str, list[float]] = {}
         self.seconds = 0.0
         self._began = self._kept = time.monotonic()
+        # How float16 scales the loss; empty for the other precisions.
+        self._precision: Any = None
+        self._precision_state: dict[str, Any] = {}
 
     @property
     def elapsed(self) -> float:
         """Seconds of training in all sittings."""
         return self.seconds + time.monotonic() - self._began
+
+    def take_up_precision(self, precision: Any) -> None:
+        """Keep Fabric's `precision` with the run; where one was resumed, put it back as it was."""
+        self._precision = precision
+        if self._precision_state:
+            precision.load_state_dict(self._precision_state)
 
     def count(self, values: Mapping[str, Tensor], images: int) -> None:
         """Add what a step measured."""
@@ -112,6 +121,7 @@ class Run:
             "schedule": None if self.schedule is None else scheduler_state(self.schedule),
             "epoch": self.epoch, "batch": self.batch, "images": self.images,
             "curves": self.curves, "seconds": self.elapsed,
+            "precision": {} if self._precision is None else self._precision.state_dict(),
         }  # fmt: skip
         if processes.is_first():
             save_tensors(self.path, tensors, header)
@@ -137,9 +147,11 @@ class Run:
         self.sums = {name: value.to(device) for name, value in _under("sums", tensors).items()}
         states = _under("generator", tensors)
         for name, (_, restore) in self._generators().items():
-            restore(states[name])
+            if name in states:  # a run that began on a CPU has none of a GPU's
+                restore(states[name])
         self.epoch, self.batch, self.images = header["epoch"], header["batch"], header["images"]
         self.curves, self.seconds = header["curves"], header["seconds"]
+        self._precision_state = header.get("precision", {})
 
     def _check_weights(self) -> None:
         named = dict(self.objective.named_parameters())

@@ -43,6 +43,17 @@ def test_divided_folders_are_used_as_they_are(tmp_path):
     assert [len(part) for part in (data.train, data.val, data.test)] == [16, 4, 6]
 
 
+def test_all_parts_share_one_budget_of_memory(tmp_path):
+    for part, count in (("train", 3), ("val", 2), ("test", 2)):
+        for name in ("ants", "bees"):
+            write(tmp_path / part / name, COLORS[name], count)
+    picture = 3 * (98 + 98 // 7) ** 2
+    data = load_data(f"folder:{tmp_path}", size=98, memory=7 * picture)
+    parts = (data.train, data.val, data.test)
+    assert sum(part.images.reserved for part in parts) == 7 * picture
+    assert data.train.images.reserved == 6 * picture, "what is looked at most comes first"
+
+
 def test_train_and_val_alone_report_on_val(tmp_path):
     """The layout of the hymenoptera data: the validation split is then cut from the training images."""
     for part, count in (("train", 20), ("val", 5)):

@@ -57,6 +57,11 @@ def test_beyond_the_budget_pictures_are_decoded_again(paths, decoded):
     assert len(decoded) == 7 + 5 + 5
 
 
+def test_a_budget_is_not_negative(paths):
+    with pytest.raises(ValueError, match="memory is -1; give a number of bytes, 0 or more"):
+        StreamedImages(paths, 16, -1)
+
+
 def test_a_subset_keeps_its_order(paths):
     images = StreamedImages(paths, 16)
     part = images.subset(torch.tensor([5, 0])).subset(torch.tensor([1]))

@@ -16,6 +16,7 @@ from kdlib import CRD, Distiller, HardLabels, Hints, SoftTargets, create_model, 
 from kdlib.models import NoisyTeacher, ShuffledTeacher
 from kdlib.training import load_weights, save_weights
 from kdlib.training.checkpoints import load_tensors, save_tensors
+from kdlib.training.run import Run
 
 OPTIONS = {"progress": False, "device": "cpu", "batch_size": 16, "epochs": 4}
 
@@ -178,6 +179,67 @@ def test_a_checkpoint_of_other_images_is_refused(few, data, tmp_path):
     fit(network(), few, checkpoint=tmp_path / "run", **OPTIONS)
     with pytest.raises(ValueError, match="its fingerprint is"):
         fit(network(), data.train.balanced(60, seed=1), checkpoint=tmp_path / "run", **OPTIONS)
+
+
+def test_a_checkpoint_of_another_teacher_is_refused(few, tmp_path):
+    """Built alike, and trained otherwise."""
+    options = OPTIONS | {"checkpoint": tmp_path / "run"}
+    fit(Distiller(network(), network(8, seed=1), [SoftTargets()]), few, **options)
+    fit(Distiller(network(), network(8, seed=1), [SoftTargets()]), few, **options)
+    with pytest.raises(ValueError, match=r"its teacher's weights is '.*', and here it is '"):
+        fit(Distiller(network(), network(8, seed=2), [SoftTargets()]), few, **options)
+
+
+def test_a_run_that_began_without_a_gpu_goes_on_with_one(few, tmp_path, monkeypatch):
+    fit(network(), few, checkpoint=tmp_path / "run", **OPTIONS)
+    restored = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.zeros(1, dtype=torch.uint8))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", restored.append)
+    model = network()
+    run = Run(model_objective(model), torch.optim.SGD(model.parameters(), 0.1, momentum=0.9), None, {}, None)
+    run.path, run.identity = tmp_path / "run", load_tensors(tmp_path / "run")[1]["identity"]
+    run.resume()
+    assert (run.epoch, restored) == (4, [])
+
+
+def test_the_scale_of_float16_losses_is_kept(tmp_path):
+    """As Lightning's plugin for it has it: a dictionary of numbers."""
+
+    class Precision:
+        def __init__(self, scale):
+            self.scale = scale
+
+        def state_dict(self):
+            return {"scale": self.scale}
+
+        def load_state_dict(self, state):
+            self.scale = state["scale"]
+
+    runs = []
+    for scale in (1024.0, 65536.0):
+        model = network()
+        runs.append(
+            Run(model_objective(model), torch.optim.SGD(model.parameters()), None, {}, tmp_path / "run")
+        )
+        runs[-1].resume()
+        precision = Precision(scale)
+        runs[-1].take_up_precision(precision)
+        runs[-1].keep()
+    assert precision.scale == 1024.0
+
+
+def model_objective(model):
+    return Distiller(model, None, [HardLabels()])
+
+
+def test_tied_weights_go_to_a_file_and_back(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    save_weights(model, tmp_path / "weights")
+    other = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    load_weights(other, tmp_path / "weights")
+    assert same(model, other)
 
 
 def test_nothing_half_written_is_left(few, tmp_path, monkeypatch):

@@ -6,11 +6,21 @@ import pytest
 import torch
 from torch import nn
 
-from kdlib import Attention, Distiller, HardLabels, SoftTargets, create_model
+from kdlib import (
+    Attention,
+    Distiller,
+    HardLabels,
+    Hints,
+    RKDAngle,
+    SimilarityPreserving,
+    SoftTargets,
+    create_model,
+)
 from kdlib.models import ShuffledTeacher
+from kdlib.mutual import Mutual
 from kdlib.training import compiled as compiling
 from kdlib.training import fast
-from kdlib.training.compiled import compiled, operations, pays_to_compile
+from kdlib.training.compiled import compiled, gains_by_compiling, operations, pays_to_compile
 from kdlib.training.depthwise import strided_depthwise_in_float32
 from kdlib.training.fast import fast_path
 from kdlib.training.memory import kept_pages
@@ -152,6 +162,32 @@ def test_networks_of_one_kind_with_and_without_taps_are_not_confused(distiller, 
             _, terms = objective(*batch)
     assert terms["attention"] > 0
     assert compiler.frame_count == 5
+
+
+@HIDDEN
+def test_the_ninth_run_of_a_process_is_compiled_too(distiller, batch, compiler):
+    """PyTorch keeps eight versions of a function, and each run needs one for its own teacher."""
+    for number in range(1, 10):
+        with compiled(distiller, batch[0]):
+            distiller(*batch)
+        assert compiler.frame_count == 3 * number
+
+
+@HIDDEN
+def test_both_students_of_a_pair_are_compiled(batch, compiler):
+    networks = [create_model(name, 10, seed=0) for name in ("resnet8", "resnet14")]
+    pair = Mutual(*networks, TERMS[:2])
+    with compiled(pair, batch[0]):
+        pair(*batch)
+    assert compiler.frame_count == 2
+    alone = [operations(Distiller(network, None, [HardLabels()]), batch[0]) for network in networks]
+    assert operations(pair, batch[0]) == sum(alone)
+
+
+def test_terms_on_maps_gain_by_compiling_and_others_do_not():
+    assert gains_by_compiling(TERMS[2])
+    assert gains_by_compiling(SimilarityPreserving(layers="layer3"))
+    assert not any(map(gains_by_compiling, (HardLabels(), RKDAngle(), Hints(layers="layer1"))))
 
 
 def test_operations_of_a_step_are_those_of_the_layers(batch):

@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from kdlib import Distiller, HardLabels, SoftTargets, create_model, evaluate, fit, load_data, predict
+from kdlib import (
+    Attention,
+    Distiller,
+    HardLabels,
+    SoftTargets,
+    create_model,
+    evaluate,
+    fit,
+    load_data,
+    predict,
+)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +133,36 @@ def test_evaluate_compares_with_the_teacher(data):
     assert evaluate(model, data.test, teacher=model, device="cpu")["agreement"] == 1.0
 
 
+def test_a_teacher_of_other_classes_agrees_on_nothing(data):
+    """It may teach by its layers; found out only after the last epoch, it would cost the whole run."""
+    teacher = create_model("convnet", 20, in_channels=1, width=4, seed=1)
+    distiller = Distiller(network(), teacher, [HardLabels(), Attention(layers=["layer1"])])
+    record = quick(distiller, data.train.balanced(20), test=data.test, epochs=1)
+    assert "accuracy" in record.final
+    assert "agreement" not in record.final
+
+
+def test_an_evaluation_takes_smaller_batches_where_memory_does_not_suffice(data):
+    class Small(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network, self.sizes = network(), []
+
+        def forward(self, images):
+            self.sizes.append(len(images))
+            if len(images) > 150:
+                raise torch.OutOfMemoryError("too much")
+            return self.network(images)
+
+    model = Small()
+    logits = predict(model, data.test, device="cpu")
+    torch.testing.assert_close(logits, predict(model.network, data.test, device="cpu"))
+    assert model.sizes[:3] == [599, 512, 256]
+    assert set(model.sizes[3:]) == {128, 599 % 128}
+    with pytest.raises(ValueError, match="batch_size is 0; give 1 or more"):
+        predict(model, data.test, batch_size=0)
+
+
 def test_test_images_decide_nothing(data):
     with_test, without = network(), network()
     quick(with_test, data.train.balanced(60), test=data.test)
@@ -140,6 +180,12 @@ def test_diverging_training_stops_with_a_reason(data):
 def test_arguments_out_of_range(data, argument, value):
     with pytest.raises(ValueError, match=rf"{argument} is {value}; it must be above 0"):
         quick(network(), data.train, **{argument: value})
+
+
+@pytest.mark.parametrize("argument", ["epochs", "batch_size"])
+def test_counts_are_whole_numbers(data, argument):
+    with pytest.raises(ValueError, match=rf"{argument} is 2\.5; give a whole number"):
+        quick(network(), data.train, **{argument: 2.5})
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])

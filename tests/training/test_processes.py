@@ -309,9 +309,9 @@ def test_more_processes_than_gpus(monkeypatch):
 
 
 def test_processes_share_the_memory_for_pictures(monkeypatch):
-    whole = stream._default_budget()
+    whole = stream.memory_budget(None)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert stream._default_budget() == whole // 4
+    assert stream.memory_budget(None) == whole // 4
 
 
 def test_one_process_alone_agrees_with_itself():

@@ -20,8 +20,8 @@ class RandomFlip:
     is_last = False
 
     def __call__(self, images: Tensor, numbers: Tensor) -> Tensor:
-        chosen = (numbers[:, 0] < 0.5).nonzero().flatten()
-        return images.index_copy(0, chosen, images[chosen].flip(-1))
+        # Not by the positions of those that are chosen: a GPU would have to tell how many there are.
+        return torch.where(numbers[:, 0, None, None, None] < 0.5, images.flip(-1), images)
 
 
 @dataclass(frozen=True)
