@@ -4,27 +4,30 @@ Exit codes: 0 done; 1 a run failed, or is not what its record says; 2 the comman
 is not there; 130 Ctrl-C.
 """
 
+import difflib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from kdlib.data.catalogue import data_root, sources
 from kdlib.data.download import download_data
 from kdlib.data.inventory import check_data, inventory
 from kdlib.published import published, published_names
-from kdlib.recipes import PROFILES, Recipe, find_recipes
-from kdlib.recipes.reading import near
+from kdlib.recipe_tables import RecipeTable, recipe_table
+from kdlib.recipes import PROFILES, Recipe, families, find_recipes, load_family
+from kdlib.recipes.reading import as_seeds
 from kdlib.results import RunRecord, Summary, Table, recorded, results_folder, table
 from kdlib.results.archive import merge, pack
 from kdlib.runs import Store, finished, perform, verify
 from kdlib.runs.verification import TOLERANCE
-from kdlib.tables import Comparison, comparison
+from kdlib.tables import HEADINGS, Comparison, comparison
 from kdlib.training import DivergedError, processes
 from kdlib.training.launch import launch
 
@@ -78,13 +81,17 @@ def run(
     one process but for rounding.
     """
     with _told():
+        seeds = as_seeds(seed, "--seed") if seed else ()
         if number > 1 and processes.count() == 1:
             raise typer.Exit(_launch(number))
         processes.join()
         recipes = find_recipes(pattern, profile, _settings(changes or []))
-        done, failed = _perform_all(recipes, seed, device)
+        done, failed = _perform_all(recipes, seeds, device)
         if processes.is_first():
-            typer.echo(json.dumps(done, indent=1) if as_json else repr(_results(done)))
+            if as_json:
+                _print_json(done)
+            elif done:
+                typer.echo(repr(_results(done)))
         processes.leave()
         if failed:
             raise typer.Exit(1)
@@ -117,7 +124,8 @@ def run_recipes_by_engine(
     from kdlib.sweeps import Sweep, run_sweep
 
     with _told():
-        sweep = Sweep(pattern, profile, tuple(seed or ()) or None, device, retries)
+        seeds = as_seeds(seed, "--seed") if seed else None
+        sweep = Sweep(pattern, profile, seeds, device, retries)
         left = run_sweep(sweep, executor, cores, options or ())
         for sentence in left:
             _say(f"error: {sentence}")
@@ -145,31 +153,42 @@ def show_cost(
 
 @app.command("table")
 def show_table(
-    pattern: Annotated[str, typer.Argument(help=f"Published tables. {_PATTERN}")],
+    pattern: Annotated[
+        str, typer.Argument(help=f"Published tables; if none is called so, recipes. {_PATTERN}")
+    ],
     form: Annotated[
         Literal["text", "markdown", "csv", "latex"], typer.Option("--format", help="How to write it.")
     ] = "text",
+    as_json: AsJson = False,
 ) -> None:
-    """Show published tables beside the numbers of our recorded runs."""
+    """Show published tables, or recipes, beside the numbers of our recorded runs."""
     with _told():
-        names = [name for name in published_names() if fnmatchcase(name, pattern)]
-        if not names:
-            raise ValueError(f"no published table is called {pattern!r}; {near(pattern, published_names())}")
-        for name in names:
-            typer.echo(_written(comparison(name, live=_quick_runs(name)), form))
+        if as_json and form != "text":
+            raise ValueError(f"--json and --format {form} are two forms; ask for one of them.")
+        found = _tables(pattern)
+        if as_json:
+            _print_json([each.as_dict() for each in found])
+            return
+        for each in found:
+            typer.echo(_written(each, form))
 
 
 @app.command("list")
 def list_recipes(
     pattern: Annotated[str, typer.Argument(help=f"Recipes. {_PATTERN}")] = "*",
+    as_json: AsJson = False,
 ) -> None:
     """Show which recipes there are, and how many of their runs are done."""
     with _told():
-        by_profile = {profile: find_recipes(pattern, profile) for profile in PROFILES}
-        columns = [[_progress(recipe) for recipe in recipes] for recipes in by_profile.values()]
-        names = [recipe.name for recipe in by_profile["full"]]
-        rows = list(zip(names, *columns, strict=True))
-        typer.echo(repr(table(["recipe", *PROFILES], rows, "Runs that are done, of those in the recipe")))
+        found: dict[str, dict[str, Any]] = {}
+        for profile in PROFILES:
+            for recipe in find_recipes(pattern, profile):
+                found.setdefault(recipe.name, {})[profile] = _progress(recipe)
+        if as_json:
+            _print_json([{"recipe": name, **progress} for name, progress in found.items()])
+        else:
+            rows = [(name, *map(_in_words, progress.values())) for name, progress in found.items()]
+            typer.echo(repr(table(["recipe", *PROFILES], rows, "Runs that are done, of those in the recipe")))
 
 
 @app.command("verify")
@@ -197,7 +216,7 @@ def verify_record(
             _say(f"error: {path} could not be repeated: {error}")
             raise typer.Exit(1) from error
         if as_json:
-            typer.echo(json.dumps({"record": str(path), **found.as_dict()}, indent=1))
+            _print_json({"record": str(path), **found.as_dict()})
         else:
             for name in found.reused:
                 typer.echo(f"from the store: {name}")
@@ -220,7 +239,7 @@ def pack_results(
     with _told():
         packed = pack(pattern, to)
         if as_json:
-            typer.echo(json.dumps(asdict(packed) | {"file": str(packed.file)}, indent=1))
+            _print_json(asdict(packed) | {"file": str(packed.file)})
         else:
             size = f"{packed.size / 1000:.0f} kB"
             typer.echo(f"{packed.file}: records: {packed.records}, {size}, sha256 {packed.sha256}")
@@ -242,7 +261,7 @@ def merge_results(
     with _told():
         merged = merge(files, replace=replace)
         if as_json:
-            typer.echo(json.dumps(asdict(merged), indent=1))
+            _print_json(asdict(merged))
         else:
             counts = {"added": merged.added, "replaced": merged.replaced, "there already": merged.there}
             told = ", ".join(f"{len(places)} {what}" for what, places in counts.items() if places)
@@ -254,23 +273,37 @@ def merge_results(
 
 
 @data_app.command("list")
-def list_data_sets(root: Root = None) -> None:
+def list_data_sets(root: Root = None, as_json: AsJson = False) -> None:
     """Show which data sets there are, and which of them are here."""
-    typer.echo("\n".join(inventory(root)))
+    with _told():
+        if as_json:
+            _print_json(
+                {"root": str(data_root(root)), "data_sets": [_about(name, root) for name in sources()]}
+            )
+        else:
+            typer.echo("\n".join(inventory(root)))
 
 
 @data_app.command("get")
-def get_data_set(name: DataName, root: Root = None) -> None:
+def get_data_set(name: DataName, root: Root = None, as_json: AsJson = False) -> None:
     """Download a data set, check it, and unpack it."""
     with _told():
-        typer.echo(f"{name} is in {download_data(name, root)}")
+        folder = download_data(name, root)
+        if as_json:
+            _print_json(_about(name, root))
+        else:
+            typer.echo(f"{name} is in {folder}")
 
 
 @data_app.command("check")
-def check_data_set(name: DataName, root: Root = None) -> None:
+def check_data_set(name: DataName, root: Root = None, as_json: AsJson = False) -> None:
     """Count the images and classes of a data set."""
     with _told():
-        typer.echo(check_data(name, root))
+        counted = check_data(name, root)
+        if as_json:
+            _print_json(_about(name, root))
+        else:
+            typer.echo(counted)
 
 
 def main() -> None:
@@ -301,6 +334,21 @@ def _say(what: str, speaks: Callable[[], bool] = processes.is_first_to_end) -> N
         print(" ".join(what.split()), file=sys.stderr, flush=True)
 
 
+def _print_json(what: object) -> None:
+    """On stdout, where nothing else is then."""
+    typer.echo(json.dumps(what, indent=1))
+
+
+def _about(name: str, root: str | None) -> dict[str, Any]:
+    """A data set that the course knows by name, as JSON has it."""
+    source = sources()[name]
+    folder = data_root(root) / source.folder
+    return {
+        "name": name, "title": source.title, "here": folder.is_dir(), "folder": str(folder),
+        "images": source.images, "classes": source.classes,
+    }  # fmt: skip
+
+
 def _record_file(name: str) -> Path:
     """The file of a record, by its path or by the one below ``data/results`` that tables and pages show."""
     for path in (Path(name), results_folder() / name):
@@ -329,7 +377,7 @@ def _settings(changes: Sequence[str]) -> dict[str, str]:
 
 
 def _perform_all(
-    recipes: Sequence[Recipe], seeds: Sequence[int] | None, device: str
+    recipes: Sequence[Recipe], seeds: Sequence[int], device: str
 ) -> tuple[list[dict[str, Any]], int]:
     """Every recipe with every seed: what came of those that went well, and how many did not."""
     done, failed = [], 0
@@ -379,7 +427,38 @@ def _results(done: Sequence[dict[str, Any]]) -> Table:
     )
 
 
-def _written(found: Comparison, form: str) -> str:
+def _tables(pattern: str) -> list[Comparison] | list[RecipeTable]:
+    """Published tables whose names fit, with all profiles; or else one table of the recipes that do."""
+    tables = published_names()
+    if names := [name for name in tables if fnmatchcase(name, pattern)]:
+        return [replace(_comparison(name), profiles=tuple(HEADINGS)) for name in names]
+    recipes = [name for family in families() for name in load_family(family).cells]
+    fitting = [name for name in recipes if fnmatchcase(name, pattern)]
+    if not fitting:
+        raise ValueError(
+            f"no published table and no recipe is called {pattern!r}; {_near(pattern, tables, recipes)}"
+        )
+    # Of the whole family: a recipe may be measured against another one of it.
+    of_families = {f"{name.partition('/')[0]}/*" for name in fitting}
+    return [recipe_table(pattern, live=_quick_runs(of_families))]
+
+
+def _comparison(name: str) -> Comparison:
+    return comparison(name, live=_quick_runs({cell.recipe for cell in published(name).cells if cell.recipe}))
+
+
+def _near(pattern: str, tables: Sequence[str], recipes: Sequence[str]) -> str:
+    """What may have been meant, among both."""
+    found = [name for names in (tables, recipes) for name in difflib.get_close_matches(pattern, names)]
+    if found:
+        return f"did you mean {' or '.join(map(repr, found))}?"
+    return (
+        f"there are {len(tables)} tables, such as {', '.join(tables[:3])}, and {len(recipes)} recipes; "
+        '`kd table "*"` and `kd list` show them.'
+    )
+
+
+def _written(found: Comparison | RecipeTable, form: str) -> str:
     match form:
         case "markdown":
             return found.to_markdown()
@@ -390,23 +469,30 @@ def _written(found: Comparison, form: str) -> str:
     return repr(found)
 
 
-def _quick_runs(name: str) -> Iterator[RunRecord]:
-    """The quick runs of a table's recipes that are in the store: nothing else keeps them."""
-    for pattern in sorted({cell.recipe for cell in published(name).cells if cell.recipe}):
+def _quick_runs(patterns: Iterable[str]) -> Iterator[RunRecord]:
+    """The quick runs of recipes that are in the store: nothing else keeps them."""
+    for pattern in sorted(patterns):
         for recipe in find_recipes(pattern, "quick"):
             for seed in recipe.seeds:
                 if (record := finished(recipe, seed)) is not None:
                     yield record
 
 
-def _progress(recipe: Recipe) -> str:
-    """How many of a recipe's runs are done, here or in ``data/results``, and whether one is under way."""
+def _progress(recipe: Recipe) -> dict[str, Any]:
+    """Which of a recipe's runs are done, here or in ``data/results``, and whether one is under way."""
     kept = recorded(recipe.family, recipe.profile).get(recipe.name, [])
     there = {run.seed for run in kept if run.recipe and run.recipe["digest"] == recipe.digest}
     folders = {seed: Store().folder(recipe, seed) for seed in recipe.seeds}
-    done = [seed for seed, folder in folders.items() if folder.is_finished or seed in there]
-    waiting = any(folder.is_under_way for folder in folders.values())
-    return f"{len(done)} of {len(folders)}{', one under way' if waiting else ''}"
+    return {
+        "seeds": list(folders),
+        "done": [seed for seed, folder in folders.items() if folder.is_finished or seed in there],
+        "under_way": any(folder.is_under_way for folder in folders.values()),
+    }
+
+
+def _in_words(progress: dict[str, Any]) -> str:
+    waiting = ", one under way" if progress["under_way"] else ""
+    return f"{len(progress['done'])} of {len(progress['seeds'])}{waiting}"
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Cell:
         sd: the spread printed with it.
         n: runs behind it.
         metric: "accuracy", "loss" and "logit difference" are results that a run of ours has too; others
-            are settings, averages over a row, and sizes.
+            are settings, averages over a row, sizes, and links to plots.
         selection: the epoch it is from: the "last", the "best" on the test images, the "mean" over all
             epochs; "unstated" where the source does not tell; "" where it is no result of training.
         recipe: the name of the recipe that reproduces it; "" where there is none.

@@ -6,11 +6,11 @@ import io
 import math
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdlib.measurements import NOT_RUN, PROFILES, figure, form, interval, last_epoch
 from kdlib.published import Cell, Published, published
@@ -28,6 +28,7 @@ from kdlib.results import (
 if TYPE_CHECKING:
     from kdlib.recipes import Recipe
 
+NOT_MEASURED = "not measured"
 HEADINGS = {"full": "ours", "short": "ours, short", "quick": "digits, quick"}
 _SELECTED = {"best": "best on test", "mean": "over all epochs", "unstated": "epoch not stated"}
 # For each metric that runs of ours have too, what their records call it epoch by epoch.
@@ -58,6 +59,16 @@ class Ours:
     files: tuple[str, ...]
     data: frozenset[str] = frozenset()
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, unrounded; None for what is not known."""
+        last, selected, difference = self.last, self.selected, self.difference
+        return {
+            "mean": last and last.mean, "sd": last and _known(last.sd), "n": last and last.n,
+            "selected_mean": selected and selected.mean, "selected_sd": selected and _known(selected.sd),
+            "difference": difference and difference.mean, "difference_low": difference and difference.low,
+            "difference_high": difference and difference.high, "records": list(self.files),
+        }  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Line:
@@ -86,13 +97,26 @@ class Line:
             return [NOT_RUN]
         ours, metric = self.ours[profile], self.cell.metric
         if ours.last is None:
-            return ["not measured"]
+            return [NOT_MEASURED]
         figures = [figure(ours.last, metric)]
         if ours.selected is not None:
             figures.append(f"{_SELECTED[self.cell.selection]} {figure(ours.selected, metric, runs=False)}")
         if ours.difference is not None:
             figures.append(f"Δ {interval(ours.difference, metric)}")
         return figures
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, with None for a profile in which nothing was run."""
+        cell = self.cell
+        return {
+            "row": cell.row, "column": cell.column, "metric": cell.metric, "printed": cell.printed,
+            "published": cell.value, "published_sd": cell.sd, "published_n": cell.n,
+            "selection": cell.selection, "recipe": cell.recipe, "against": cell.against, "note": cell.note,
+            "ours": {
+                profile: self.ours[profile].as_dict() if profile in self.ours else None
+                for profile in HEADINGS
+            },
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -123,18 +147,8 @@ class Comparison:
             ours += "; Δ to the run it is measured against, with a 95 % interval over the same seeds"
         sentences = [f"{self.published.title}.", f"Published: {self.published.source}."]
         sentences += [self.published.selection, f"{ours}."]
-        sentences += [
-            f"{profile.title()}{self._data_of(profile)}: {PROFILES[profile]}."
-            for profile in self.profiles
-            if profile != "full"
-        ]
-        if self.outdated:
-            sentences.append(f"Left out, as their recipe has changed since: {self.outdated} of our records.")
+        sentences += reservations(self.profiles, [line.ours for line in self.lines], self.outdated)
         return " ".join(sentences)
-
-    def _data_of(self, profile: str) -> str:
-        names = {name for line in self.lines if profile in line.ours for name in line.ours[profile].data}
-        return f", on {' and '.join(sorted(names))}" if names else ""
 
     def table(self, columns: Sequence[str] | None = None) -> Table:
         """The comparison as text.
@@ -154,9 +168,7 @@ class Comparison:
 
     def to_markdown(self, columns: Sequence[str] | None = None) -> str:
         """A table for a Markdown page."""
-        text = self.table(columns)
-        rows = [[cell.replace("|", r"\|") for cell in row] for row in text.rows]
-        return table(text.header, rows, text.caption)._repr_markdown_()
+        return as_markdown(self.table(columns))
 
     def to_csv(self) -> str:
         """All numbers, unrounded: a line for each published number and profile."""
@@ -170,13 +182,16 @@ class Comparison:
 
     def to_latex(self, columns: Sequence[str] | None = None) -> str:
         """A table for LaTeX, with the rules of the package booktabs."""
-        text = self.table(columns)
-        header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (text.header, *text.rows))
-        return "\n".join(
-            [r"\begin{table}", rf"\caption{{{_latex(text.caption)}}}",
-             rf"\begin{{tabular}}{{{'l' * len(text.header)}}}", r"\toprule", header, r"\midrule", *rows,
-             r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
-        )  # fmt: skip
+        return as_latex(self.table(columns))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON: all numbers, unrounded."""
+        source = self.published
+        return {
+            "table": source.name, "title": source.title, "source": source.source, "url": source.url,
+            "selection": source.selection, "outdated": self.outdated,
+            "lines": [line.as_dict() for line in self.lines],
+        }  # fmt: skip
 
     def __repr__(self) -> str:
         return repr(self.table())
@@ -270,6 +285,70 @@ def comparison(
     return Comparison(source, lines, profiles, _outdated(cells, source, shelf))
 
 
+def rival(cell: Cell, source: Published) -> str:
+    """The recipe that a cell of a published table is measured against; "" for none."""
+    return source.cell(cell.against, cell.column).recipe if cell.against else ""
+
+
+def measured(
+    metric: str, runs: Mapping[int, Shelved], baseline: Mapping[int, Shelved], selection: str = "last"
+) -> Ours:
+    """What runs of one recipe say.
+
+    Args:
+        metric: as published tables call it.
+        runs: of the recipe, by seed; one or more.
+        baseline: those of the recipe that it is measured against.
+        selection: the rule of the published number, as `kdlib.published.Cell` has it.
+    """
+    last, compared = _last(metric, runs), _last(metric, baseline)
+    shared = [seed for seed in last if seed in compared]
+    return Ours(
+        last=Summary.of(list(last.values())) if last else None,
+        selected=_selected(metric, selection, runs),
+        difference=paired_difference([last[s] for s in shared], [compared[s] for s in shared])
+        if len(shared) > 1
+        else None,
+        files=tuple(file for _, file in runs.values() if file),
+        data=frozenset(run.recipe["data"]["name"] for run, _ in runs.values() if run.recipe),
+    )
+
+
+def reservations(
+    profiles: Iterable[str], lines: Sequence[Mapping[str, Ours]], outdated: int
+) -> Iterator[str]:
+    """For a caption, what a reader should know of our numbers before comparing.
+
+    Args:
+        profiles: that are shown.
+        lines: ours by profile, line by line.
+        outdated: records that were left out because their recipe has changed since.
+    """
+    for profile in profiles:
+        if profile != "full":
+            names = {name for ours in lines if profile in ours for name in ours[profile].data}
+            data = f", on {' and '.join(sorted(names))}" if names else ""
+            yield f"{profile.title()}{data}: {PROFILES[profile]}."
+    if outdated:
+        yield f"Left out, as their recipe has changed since: {outdated} of our records."
+
+
+def as_markdown(text: Table) -> str:
+    """A table for a Markdown page."""
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in text.rows]
+    return table(text.header, rows, text.caption)._repr_markdown_()
+
+
+def as_latex(text: Table) -> str:
+    """A table for LaTeX, with the rules of the package booktabs."""
+    header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (text.header, *text.rows))
+    return "\n".join(
+        [r"\begin{table}", rf"\caption{{{_latex(text.caption)}}}",
+         rf"\begin{{tabular}}{{{'l' * len(text.header)}}}", r"\toprule", header, r"\midrule", *rows,
+         r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    )  # fmt: skip
+
+
 @cache
 def _today(name: str, profile: str) -> "Recipe":
     """A recipe as it is now."""
@@ -287,17 +366,11 @@ def _runs(name: str, profile: str, shelf: Shelf) -> dict[int, Shelved]:
     return shelf.runs(_today(name, profile))
 
 
-def _rival(cell: Cell, source: Published) -> str:
-    """The recipe that a cell is measured against; "" for none."""
-    return source.cell(cell.against, cell.column).recipe if cell.against else ""
-
-
 def _outdated(cells: Iterable[Cell], source: Published, shelf: Shelf) -> int:
     """How many records have the name, and not the content, of a recipe that these cells ask for."""
     files: set[str] = set()
-    for name in {name for cell in cells if cell.recipe for name in (cell.recipe, _rival(cell, source))} - {
-        ""
-    }:
+    names = {name for cell in cells if cell.recipe for name in (cell.recipe, rival(cell, source))}
+    for name in names - {""}:
         for profile in HEADINGS:
             if shelf.has(name.split("/")[0], profile):
                 files |= shelf.outdated(_today(name, profile), [name])
@@ -306,26 +379,11 @@ def _outdated(cells: Iterable[Cell], source: Published, shelf: Shelf) -> int:
 
 def _ours(cell: Cell, source: Published, shelf: Shelf) -> dict[str, Ours]:
     """For each profile with runs of the cell's recipe, what they say."""
-    against, found = _rival(cell, source), {}
+    against, found = rival(cell, source), {}
     for profile in HEADINGS:
         if runs := _runs(cell.recipe, profile, shelf):
-            found[profile] = _figures(cell, runs, _runs(against, profile, shelf))
+            found[profile] = measured(cell.metric, runs, _runs(against, profile, shelf), cell.selection)
     return found
-
-
-def _figures(cell: Cell, runs: Mapping[int, Shelved], baseline: Mapping[int, Shelved]) -> Ours:
-    last = _last(cell.metric, runs)
-    compared = _last(cell.metric, baseline)
-    shared = [seed for seed in last if seed in compared]
-    return Ours(
-        last=Summary.of(list(last.values())) if last else None,
-        selected=_selected(cell, runs),
-        difference=paired_difference([last[s] for s in shared], [compared[s] for s in shared])
-        if len(shared) > 1
-        else None,
-        files=tuple(file for _, file in runs.values() if file),
-        data=frozenset(run.recipe["data"]["name"] for run, _ in runs.values() if run.recipe),
-    )
 
 
 def _last(metric: str, runs: Mapping[int, Shelved]) -> dict[int, float]:
@@ -334,15 +392,15 @@ def _last(metric: str, runs: Mapping[int, Shelved]) -> dict[int, float]:
     return {seed: value for seed, value in found.items() if value is not None}
 
 
-def _selected(cell: Cell, runs: Mapping[int, Shelved]) -> Summary | None:
+def _selected(metric: str, selection: str, runs: Mapping[int, Shelved]) -> Summary | None:
     """By the rule of the published number; None where that is the last epoch, or a run has no curve."""
-    curves = [run.epochs.get(_CURVES[cell.metric]) for run, _ in runs.values()]
+    curves = [run.epochs.get(_CURVES[metric]) for run, _ in runs.values()]
     known = [curve for curve in curves if curve]
     if len(known) < len(curves):
         return None
-    if cell.selection == "best":
+    if selection == "best":
         return Summary.of([max(curve) for curve in known])
-    if cell.selection == "mean":
+    if selection == "mean":
         values = [value for curve in known for value in curve]
         sd = statistics.stdev(values) if len(values) > 1 else math.nan
         return Summary(statistics.fmean(values), sd, len(known))
@@ -393,15 +451,11 @@ def _csv_line(line: Line, profile: str) -> list[object]:
     ]  # fmt: skip
     if ours is None or ours.last is None:
         return [*known, *line.figures(profile), *[""] * 8]
-    selected, difference = ours.selected, ours.difference
-    known += [ours.last.mean, _known(ours.last.sd), ours.last.n]
-    known += [selected.mean, _known(selected.sd)] if selected else ["", ""]
-    known += [difference.mean, difference.low, difference.high] if difference else ["", "", ""]
-    return [*known, " ".join(ours.files)]
+    return [*known, *(ours.as_dict() | {"records": " ".join(ours.files)}).values()]
 
 
-def _known(value: float) -> object:
-    return "" if math.isnan(value) else value
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 _LATEX = str.maketrans(

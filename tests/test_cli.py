@@ -1,5 +1,6 @@
 """`kd`: what it prints where, its exit codes, and one sentence for every mistake."""
 
+import csv
 import errno
 import json
 import os
@@ -89,10 +90,16 @@ def test_an_unknown_recipe_has_near_names():
         (["--set", "training.epochs"], "--set is 'training.epochs'; write a key and a value"),
         (["--set", "training.epoch=3"], "did you mean 'epochs'"),
         (["--device", "abacus"], "device 'abacus' cannot be used here"),
+        (["--seed", "-1"], "--seed is [0, -1]; write one whole number or more, none below 0"),
+        (["--seed", "0"], "--seed is [0, 0]; write one whole number or more"),
     ],
 )
 def test_settings_that_cannot_be(arguments, message):
     assert message in said(kd("run", BASELINE, "--seed", "0", *arguments), 2)
+
+
+def test_a_sweep_refuses_the_same_seeds():
+    assert "--seed is [-1]; write" in said(kd("sweep", BASELINE, "--seed", "-1"), 2)
 
 
 def test_many_names_are_counted_and_not_all_listed():
@@ -124,6 +131,11 @@ def test_a_loss_that_is_no_number_fails_one_run_and_not_the_others():
     assert [line.split(" failed: ")[0] for line in lines] == [
         f"error: {BASELINE}@{seed} (quick)" for seed in (0, 1)
     ]
+
+
+def test_a_run_that_failed_has_no_table():
+    result = kd("run", BASELINE, "--seed", "0", *OFF, "--set", "training.learning_rate=1e30")
+    assert (result.exit_code, result.stdout) == (1, "")
 
 
 def test_a_full_disk_is_one_sentence(monkeypatch):
@@ -159,6 +171,10 @@ def test_list_counts_the_runs_that_are_done():
         line for line in kd("list", "cifar/methods/cifar10/20-20/*").stdout.splitlines() if BASELINE in line
     ]
     assert line.split("  ")[-1].strip() == f"1 of {len(recipe.seeds)}, one under way"
+    (found,) = json.loads(kd("list", BASELINE, "--json").stdout)
+    assert found["recipe"] == BASELINE
+    assert found["quick"] == {"seeds": list(recipe.seeds), "done": [recipe.seeds[0]], "under_way": True}
+    assert found["full"]["done"] == []
 
 
 @pytest.mark.parametrize(
@@ -169,10 +185,56 @@ def test_tables(form, mark):
     assert mark in kd("table", published_names()[0], "--format", form).stdout
 
 
-def test_a_table_that_is_not_there():
-    assert "no published table is called '001-method'; did you mean '001-methods'" in said(
-        kd("table", "001-method"), 2
-    )
+@pytest.mark.parametrize(
+    ("form", "mark"),
+    [("text", "Δ to"), ("markdown", "| --- |"), ("csv", "recipe,published"), ("latex", r"\toprule")],
+)
+def test_tables_of_recipes(form, mark):
+    names = [recipe.name for recipe in find_recipes("cifar/methods/cifar10-jpeg/110-20/*")]
+    result = kd("table", "cifar/methods/cifar10-jpeg/110-20/*", "--format", form)
+    assert result.exit_code == 0, result.output
+    assert mark in result.stdout
+    assert all(name in result.stdout for name in names)
+
+
+def test_a_table_shows_every_profile():
+    (header,) = [line for line in kd("table", "003-results").stdout.splitlines() if line.startswith("run ")]
+    assert re.split(r"\s{2,}", header) == ["run", "published", "ours", "ours, short", "digits, quick"]
+    written = kd("table", "003-results", "--format", "csv").stdout
+    assert [line["profile"] for line in csv.DictReader(written.splitlines())] == [
+        "full", "short", "quick",
+    ] * 3  # fmt: skip
+
+
+def test_tables_as_json():
+    (found,) = json.loads(kd("table", "003-results", "--json").stdout)
+    line = found["lines"][0]
+    assert (found["table"], line["recipe"], line["published"]) == ("003-results", "lab/response", 0.8558)
+    assert line["ours"] == {"full": None, "short": None, "quick": None}
+    sentence = said(kd("table", "003-results", "--json", "--format", "csv"), 2)
+    assert "--json and --format csv are two forms" in sentence
+
+
+def test_a_quick_run_of_the_store_is_in_the_table_of_its_recipe():
+    (run,) = json.loads(kd("run", BASELINE, "--seed", "0", "--device", "cpu", "--json").stdout)
+    (found,) = json.loads(kd("table", BASELINE, "--json").stdout)
+    (line,) = found["lines"]
+    assert (line["ours"]["quick"]["mean"], line["ours"]["quick"]["n"]) == (run["final"]["accuracy"], 1)
+    assert line["published"][0]["table"] == "001-methods"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("001-method", "did you mean '001-methods'"),
+        ("cifar/methods/cifar10/20-20/basline", f"did you mean '{BASELINE}'"),
+        ("nothing like it", 'recipes; `kd table "*"` and `kd list` show them.'),
+    ],
+)
+def test_a_table_that_is_not_there(name, near):
+    sentence = said(kd("table", name), 2)
+    assert f"no published table and no recipe is called '{name}'" in sentence
+    assert near in sentence
 
 
 def test_data_sets(places):
@@ -181,6 +243,22 @@ def test_data_sets(places):
     assert "no data set is called 'hymenopteran'" in said(kd("data", "check", "hymenopteran"), 2)
     assert "nothing to download for 'digits'" in said(kd("data", "get", "digits"), 2)
     assert str(places / "there") in kd("data", "list", "--root", str(places / "there")).stdout
+
+
+def test_data_sets_as_json(places, monkeypatch):
+    folder = places / "data" / "hymenoptera_data"
+    folder.mkdir(parents=True)
+    (found,) = [each for each in json.loads(kd("data", "list", "--json").stdout)["data_sets"] if each["here"]]
+    assert (found["name"], found["folder"], found["classes"]) == ("hymenoptera", str(folder), 2)
+    assert json.loads(kd("data", "get", "hymenoptera", "--json").stdout) == found
+    monkeypatch.setattr("kdlib.cli.check_data", lambda *_: "counted")
+    assert json.loads(kd("data", "check", "hymenoptera", "--json").stdout) == found
+
+
+def test_data_sets_that_are_not_here_leave_stdout_empty():
+    for command in ("get", "check"):
+        result = kd("data", command, "digit", "--json")
+        assert (result.exit_code, result.stdout) == (2, "")
 
 
 def made_record():

@@ -18,6 +18,15 @@ IN_PER_CENT = ("001-methods", "001-runs", "003-results", "crd-cifar100")
 RESULTS = ("accuracy", "loss", "logit difference")
 
 
+# The tables of each seed in the order of its text; the last three of seed 002 hold pictures.
+TABLES = {
+    "000": ["pretraining", "fine-tuning", "student", "with-and-without-kd", "scheduler"],
+    "001": ["methods", "datasets", "models", "details"],
+    "002": ["alpha", "plots", "plots", "plots"],
+    "003": [],
+}
+
+
 def seed_text(name):
     found = list(SEEDS.glob(f"{name[:3]}_*.txt"))
     if not found:
@@ -26,10 +35,10 @@ def seed_text(name):
 
 
 def markdown_tables(text):
-    """Every table of a Markdown text as rows of cells, header and rule included."""
-    blocks = re.findall(r"(?:^\|.*\n?)+", text, flags=re.MULTILINE)
-    tables = [[row.strip().strip("|").split("|") for row in block.splitlines()] for block in blocks]
-    return [[[cell.strip() for cell in row] for row in rows] for rows in tables]
+    """Every table of a Markdown text as rows of cells, the header first; a line of rules makes a table."""
+    found = re.finditer(r"^(.*\|.*)\n[ |:-]*\|[ |:-]*\n((?:.*\|.*\n?)+)", text, flags=re.MULTILINE)
+    tables = [[table[1], *table[2].splitlines()] for table in found]
+    return [[[cell.strip() for cell in row.strip().strip("|").split("|")] for row in rows] for rows in tables]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name[0] == "0" and name not in FROM_REPOSITORIES])
@@ -38,27 +47,28 @@ def test_every_printed_cell_stands_in_the_seed(name):
     assert [cell.printed for cell in published(name).cells if cell.printed not in text] == []
 
 
+@pytest.mark.parametrize("seed", TABLES)
+def test_every_table_of_the_seeds_is_here(seed):
+    assert len(markdown_tables(seed_text(seed))) == len(TABLES[seed])
+
+
 @pytest.mark.parametrize(
-    ("seed", "which", "names"),
-    [
-        (
-            "000",
-            slice(0, 5),
-            ["000-pretraining", "000-fine-tuning", "000-student", "000-with-and-without-kd", "000-scheduler"],
-        ),
-        ("001", slice(0, 1), ["001-methods"]),
-        ("002", slice(0, 1), ["002-alpha"]),
-    ],
+    "name", dict.fromkeys(f"{seed}-{name}" for seed, names in TABLES.items() for name in names)
 )
-def test_tables_are_whole_and_in_order(seed, which, names):
-    """Cell for cell: read off the seed by other code than wrote the files."""
-    tables = markdown_tables(seed_text(seed))[which]
-    assert len(tables) == len(names)
-    for rows, name in zip(tables, names, strict=True):
-        body = [row for row in rows[2:] if "Model(ResNet)" not in row[0]]
-        # Where rows have names of their own, in seeds 001 and 002, the first cell is not a cell of ours.
-        skipped = 0 if seed == "000" else 1
-        assert [cell.printed for cell in published(name).cells] == [c for row in body for c in row[skipped:]]
+def test_tables_are_whole_and_in_order(name):
+    """Cell for cell, with their headings: read off the seed by other code than wrote the files."""
+    ours, names, expected = published(name), [], []
+    for which, (header, *body) in zip(TABLES[name[:3]], markdown_tables(seed_text(name)), strict=True):
+        if f"{name[:3]}-{which}" != name:
+            continue
+        if name == "001-methods":  # a second line of headings
+            header = [", ".join(filter(None, both)) for both in zip(header, body.pop(0), strict=True)]
+        # Where the first column has names, and is no column of ours, they are the names of our rows.
+        skipped = 0 if header[0] in ours.columns else 1
+        names += [re.sub(r" *<br.*|\*", "", row[0]) for row in body if skipped]
+        expected += [pair for row in body for pair in list(zip(header, row, strict=True))[skipped:]]
+    assert [(cell.column, cell.printed) for cell in ours.cells] == expected
+    assert names in ([], [row.removeprefix("alpha ") for row in ours.rows])
 
 
 def number(cell, name):
@@ -131,6 +141,16 @@ def test_runs_were_scored_on_9984_images():
         right = run.value * 9984
         assert abs(right - round(right)) < 0.02, run
     assert any(abs(run.value * 1e4 - round(run.value * 1e4)) > 0.02 for run in published("001-runs").cells)
+
+
+def test_losses_of_two_kinds_have_no_difference():
+    """Squares of logit differences at alpha 0, cross-entropy at alpha 1."""
+    losses = [cell for cell in published("002-alpha").cells if cell.metric == "loss"]
+    assert [(cell.row, cell.against) for cell in losses] == [
+        ("alpha 0", ""),
+        ("alpha 0.5", ""),
+        ("alpha 1", ""),
+    ]
 
 
 @pytest.mark.parametrize(

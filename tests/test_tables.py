@@ -13,6 +13,7 @@ from scipy import stats
 
 from kdlib import published as published_module
 from kdlib import tables
+from kdlib.recipe_tables import recipe_table
 from kdlib.recipes import find_recipes
 from kdlib.results import RunRecord
 from kdlib.tables import comparison
@@ -309,3 +310,182 @@ def test_a_changed_run_that_others_are_measured_against_is_counted_without_its_o
     found = comparison("a", rows="taught", columns="C 10")
     assert [line.cell.row for line in found.lines] == ["taught"]
     assert found.outdated == 1
+
+
+def test_json_is_unrounded_and_has_every_profile(ran):
+    found = comparison("a", columns="C 10").as_dict()
+    alone, taught, given = found["lines"]
+    assert (found["table"], found["outdated"]) == ("a", 0)
+    assert taught["ours"]["full"]["mean"] == np.mean(last("lab/taught"))
+    assert taught["ours"]["full"]["difference"] == pytest.approx(0.13 / 3)
+    assert (alone["ours"]["full"]["difference"], alone["ours"]["short"]) == (None, None)
+    assert (given["recipe"], given["ours"]["full"]) == ("", None)
+
+
+FAMILY = """
+title = "Our own"
+source = "a test"
+seeds = [0, 1, 2]
+[base]
+data = {name = "digits"}
+student = {name = "convnet"}
+terms = [{kind = "HardLabels"}]
+[base.training]
+epochs = 3
+batch_size = 8
+learning_rate = 0.1
+weight_decay = 0.0
+optimizer = "SGD"
+scheduler = "StepLR"
+scheduler_options = {step_size = 2}
+[singles.alone]
+[singles.taught]
+teacher = "own/alone@100"
+terms = [{kind = "HardLabels"}, {kind = "SoftTargets"}]
+[singles.rival]
+teacher = "own/alone@100"
+terms = [{kind = "HardLabels"}, {kind = "LogitMatching"}]
+[singles.challenger]
+teacher = "own/alone@100"
+terms = [{kind = "LogitMatching"}]
+[singles.staged]
+teacher = "own/alone@100"
+first_stage = {terms = [{kind = "LogitMatching"}], epochs = 2}
+training = {epochs = 1, scheduler_options = {step_size = 1}}
+[singles.faster]
+teacher = "own/alone@100"
+terms = [{kind = "HardLabels"}, {kind = "SoftTargets"}]
+training = {learning_rate = 0.2}
+[grids.both.base]
+teacher = "own/alone@100"
+data = {train_images = 50}
+[grids.both.weight.none]
+terms = [{kind = "HardLabels"}, {kind = "SoftTargets", weight = 0.0}]
+[grids.both.weight.half]
+terms = [{kind = "HardLabels"}, {kind = "SoftTargets", weight = 0.5}]
+"""
+
+
+@pytest.fixture
+def family(course, monkeypatch, tmp_path):
+    """A family of recipes of our own, of which two have published numbers."""
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "own.toml").write_text(FAMILY)
+    (tmp_path / "published" / "b.csv").write_text(
+        FIRST + "r,acc,0.81 +/- 0.02,0.81,0.02,4,accuracy,mean,own/rival,,\n"
+        "r,diff,1.25,1.25,,4,logit difference,mean,own/rival,,\n"
+        "c,acc,82,0.82,,1,accuracy,last,own/challenger,r,\n"
+    )
+    monkeypatch.setenv("KDLIB_RECIPES", str(tmp_path / "recipes"))
+    published_module._read.cache_clear()
+    return course
+
+
+def keep_own(folder, name, values, profile="full"):
+    """Records of a recipe, one a seed."""
+    (recipe,) = find_recipes(name, profile)
+    for seed, value in enumerate(values):
+        run = record(name, seed, [value], profile, recipe.digest)
+        run.save(folder / "own" / profile / f"{name.split('/')[1]}-seed{seed}.json")
+
+
+ALONE, TAUGHT = (0.70, 0.72, 0.71), (0.75, 0.74, 0.79)
+
+
+def test_a_line_for_each_recipe(family):
+    keep_own(family, "own/alone", ALONE)
+    keep_own(family, "own/taught", TAUGHT)
+    (quick,) = find_recipes("own/alone", "quick")
+    found = recipe_table("own/*", live=[record(quick.name, 0, [0.125], "quick", quick.digest)])
+    rows = {row[0]: row[1:] for row in found.table().rows}
+    assert list(rows) == [recipe.name for recipe in find_recipes("own/*")]
+    assert found.table().header == ("recipe", "published", "ours", "ours, short", "digits, quick", "Δ to")
+    assert rows["own/alone"] == ("none", "71.0 ± 1.0 (3)", "not run yet", "12.5 (1)", "")
+    assert rows["own/rival"][0] == "81.0 ± 2.0 (4), over all epochs"
+    assert rows["own/taught"][1].startswith("76.0 ± 2.6 (3); Δ +5.0 (")
+    assert rows["own/taught"][-1] == "own/alone"
+    assert "the same training on the labels alone" in found.caption
+
+
+def test_the_difference_of_recipes_is_that_of_scipy(family):
+    keep_own(family, "own/alone", ALONE)
+    keep_own(family, "own/taught", TAUGHT)
+    (line,) = recipe_table("own/taught").lines
+    interval = stats.ttest_rel(TAUGHT, ALONE).confidence_interval(0.95)
+    difference = line.ours["full"].difference
+    assert (difference.low, difference.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+
+
+@pytest.mark.parametrize(
+    ("name", "against"),
+    [
+        ("own/alone", ""),
+        ("own/taught", "own/alone"),
+        ("own/challenger", "own/rival"),  # as published
+        ("own/rival", ""),  # others are measured against it
+        ("own/staged", "own/alone"),  # as many epochs in all
+        ("own/faster", ""),  # at its rate nothing has the labels alone
+        ("own/both/half", "own/both/none"),  # a term without weight says nothing
+        ("own/both/none", ""),
+    ],
+)
+def test_what_a_recipe_is_measured_against(family, name, against):
+    assert recipe_table(name).lines[0].against == against
+
+
+@pytest.mark.parametrize(
+    ("name", "against"),
+    [
+        ("cifar/methods/cifar10/110-20/st", "cifar/methods/cifar10/110-20/baseline"),
+        ("cifar/methods/cifar10-jpeg/20-20/at", "cifar/methods/cifar10-jpeg/20-20/baseline"),
+        ("cifar/fsp-first/cifar100", "cifar/methods/cifar100/20-20/baseline"),
+        ("caltech/kd/squared", "caltech/kd/without"),
+        ("caltech/augmentation/no-erasing", "caltech/augmentation/all"),
+        ("caltech/augmentation/none", ""),
+        ("hymenoptera/alpha-whole/0", "hymenoptera/alpha-whole/1"),
+        ("lab/alpha/0.1", "lab/scratch"),
+        ("lab/teacher", ""),
+    ],
+)
+def test_what_the_recipes_of_the_course_are_measured_against(name, against):
+    assert recipe_table(name).lines[0].against == against
+
+
+def test_recipes_are_exported(family):
+    keep_own(family, "own/alone", ALONE)
+    keep_own(family, "own/taught", TAUGHT)
+    found = recipe_table("own/ta*")
+    full, short, _quick = csv.DictReader(io.StringIO(found.to_csv()))
+    assert float(full["mean"]) == np.mean(TAUGHT)
+    assert float(full["difference"]) == pytest.approx(np.mean(TAUGHT) - np.mean(ALONE))
+    assert (full["against"], full["published"]) == ("own/alone", "")
+    assert full["records"].split()[0] == "own/full/taught-seed0.json"
+    assert (short["profile"], short["mean"], short["records"]) == ("short", "not run yet", "")
+    assert found.to_markdown().splitlines()[0].startswith("| recipe | published | ours |")
+    assert r"$\Delta$ +5.0" in found.to_latex()
+    (line,) = found.as_dict()["lines"]
+    assert (line["ours"]["full"]["mean"], line["ours"]["short"]) == (np.mean(TAUGHT), None)
+    (published,) = recipe_table("own/challenger").as_dict()["lines"][0]["published"]
+    assert (published["table"], published["value"]) == ("b", 0.82)
+
+
+def test_changed_recipes_are_left_out_and_counted_with_what_they_are_measured_against(family):
+    keep_own(family, "own/taught", TAUGHT)
+    for name in ("own/alone", "own/taught"):
+        run = record(name, 3, [0.5], "full", "0" * 12)
+        run.save(family / "own" / "full" / f"{name.split('/')[1]}-seed3.json")
+    found = recipe_table("own/taught")
+    assert found.outdated == 2
+    assert found.lines[0].ours["full"].last.n == 3
+    assert "has changed since: 2 of our records" in found.caption
+
+
+def test_one_number_of_several_tables_is_shown_once():
+    (line,) = recipe_table("caltech/kd/with").lines
+    assert len(line.published) == 2
+    assert line.row()[1] == "84.5, best on test"
+
+
+def test_several_numbers_of_a_recipe_say_how_they_were_chosen():
+    (line,) = recipe_table("caltech/alpha/0").lines
+    assert line.row()[1] == "79.9, last epoch; 82.7, best on test"

@@ -2,12 +2,14 @@
 
 import errno
 import hashlib
+import lzma
 import os
 import tarfile
 import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -16,6 +18,9 @@ from kdlib.data.catalogue import Source, data_root, sources
 
 _BLOCK = 1 << 20
 _SECONDS_OF_SILENCE = 60
+# What unpacking raises at a damaged archive, besides OSErrors. A damaged header may ask for a password, or
+# for a way of packing that nobody knows: a RuntimeError.
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 def download_data(name: str, root: str | os.PathLike[str] | None = None, progress: bool = True) -> Path:
@@ -101,7 +106,10 @@ def unpack(archive: Path, target: Path, source: Source) -> None:
             _extract(archive, inside)
             for inner in [*inside.rglob("*.tar.gz"), *inside.rglob("*.tar")]:
                 _extract(inner, inner.parent)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        except (OSError, *_DAMAGED) as error:
+            # These are a checksum that does not fit, and a place before the beginning; others are the disk's.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+                raise
             raise ValueError(
                 f"{archive} cannot be unpacked ({error}); remove it and get {source.name} again."
             ) from error

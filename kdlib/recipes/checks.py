@@ -2,20 +2,22 @@
 
 import inspect
 import json
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import nn
 
 from kdlib import terms
 from kdlib.data import augment, list_data
 from kdlib.data.augment import Transform
 from kdlib.data.catalogue import sources
 from kdlib.models import create_model
-from kdlib.recipes.reading import check_keys, near
+from kdlib.recipes.reading import check_keys, is_plain, near, typed
 from kdlib.terms import Term
-from kdlib.training.optimisers import check_optimizer, check_scheduler
+from kdlib.training.optimisers import make_optimizer, make_scheduler
 from kdlib.training.precision import PRECISIONS
 
 # CRD is given the labels of the training images, which no file can hold.
@@ -32,10 +34,11 @@ TRANSFORMS: dict[str, type[Transform]] = {
 
 
 def check_above_zero(key: str, **numbers: float | None) -> None:
-    """Raise ValueError at a number that is not above 0; None is passed over."""
+    """Raise ValueError at a number that is not above 0 or not finite; None is passed over."""
     for name, value in numbers.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{key}.{name} is {value}; it must be above 0.")
+        if value is not None and not 0 < value < math.inf:
+            wanted = "finite" if value == math.inf else "above 0"
+            raise ValueError(f"{key}.{name} is {value}; it must be {wanted}.")
 
 
 def check_data(name: str) -> None:
@@ -63,20 +66,21 @@ def check_network(name: str, options: Mapping[str, Any]) -> None:
 
 def check_training(
     optimizer: str,
+    learning_rate: float,
     weight_decay: float,
     optimizer_options: Mapping[str, Any],
     scheduler: str | None,
     scheduler_options: Mapping[str, Any],
     precision: str,
 ) -> None:
-    """Raise ValueError at an optimiser, scheduler, option or precision that `kdlib.fit` does not know."""
-    if weight_decay < 0:
-        raise ValueError(f"training.weight_decay is {weight_decay}; it must be 0 or more.")
+    """Raise ValueError at an optimiser, scheduler, option or precision that `kdlib.fit` cannot use."""
     if precision not in PRECISIONS:
         raise ValueError(f"training.precision is {precision!r}; {near(precision, PRECISIONS)}")
     try:
-        check_optimizer(optimizer, weight_decay, optimizer_options)
-        check_scheduler(scheduler, scheduler_options)
+        weight = nn.Parameter(torch.zeros(1))
+        mover = make_optimizer(optimizer, [weight], learning_rate, weight_decay, optimizer_options)
+        # How many steps there will be is known with the images; for a check two are enough.
+        make_scheduler(scheduler, mover, 2, scheduler_options)
         if scheduler is None and scheduler_options:
             raise ValueError("there are scheduler_options and no scheduler; name one, or leave them out.")
     except ValueError as error:
@@ -99,11 +103,7 @@ def complete_term(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"terms: {kind} has not all it needs: {error}.") from error
     bound.apply_defaults()
     # A whole number and the same with a point are one value, and one digest.
-    defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
-    complete = {
-        name: float(value) if type(value) is int and isinstance(defaults[name], float) else value
-        for name, value in bound.arguments.items()
-    }
+    complete = _typed_options(f"terms: {kind}", bound.arguments, signature)
     build_term(kind, complete)
     return complete
 
@@ -131,14 +131,27 @@ def build_transform(table: Mapping[str, Any], size: int | None, key: str) -> Tra
     kind = options.pop("kind", None)
     if kind not in TRANSFORMS:
         raise ValueError(f"{key} has the kind {kind!r}; {near(str(kind), TRANSFORMS)}")
-    parameters = inspect.signature(TRANSFORMS[kind]).parameters
-    check_keys(options, parameters, f"{key}: {kind}")
-    if "size" in parameters and "size" not in options:
+    signature = inspect.signature(TRANSFORMS[kind])
+    check_keys(options, signature.parameters, f"{key}: {kind}")
+    _typed_options(f"{key}: {kind}", options, signature)
+    if "size" in signature.parameters and "size" not in options:
         options["size"] = size
     try:
         return TRANSFORMS[kind](**options)
     except TypeError as error:
         raise ValueError(f"{key}: {kind} refuses {options}: {error}.") from error
+
+
+def _typed_options(whose: str, options: Mapping[str, Any], signature: inspect.Signature) -> dict[str, Any]:
+    """The options; ValueError at one that is no such number, text, true or false as its annotation asks for.
+
+    Lists and tables are left to whoever is given them.
+    """
+    hints = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    return {
+        name: typed(value, hints[name], f"{whose}.{name}") if is_plain(hints[name]) else value
+        for name, value in options.items()
+    }
 
 
 @lru_cache(maxsize=256)

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from kdlib.recipes.reading import as_table, check_keys, near
+from kdlib.recipes.reading import as_seeds, as_table, check_keys, near, typed
 
 PROFILES = ("full", "short", "quick")
 
@@ -153,6 +153,8 @@ def _family(name: str, contents: Table) -> Family:
     for key in ("title", "source", "seeds", "base"):
         if key not in contents:
             raise ValueError(f"it has no {key!r}; add it.")
+    title, source = (typed(contents[key], str, key) for key in ("title", "source"))
+    as_seeds(contents["seeds"], "seeds")
     base = {"seeds": contents["seeds"], **as_table(contents["base"], "base")}
     check_keys(base, _RECIPE_KEYS, "base")
     cells = {
@@ -163,7 +165,7 @@ def _family(name: str, contents: Table) -> Family:
     check_keys(profiles, PROFILES[1:], "profiles")
     for profile, changes in profiles.items():
         _check_profile(f"profiles.{profile}", as_table(changes, f"profiles.{profile}"), cells)
-    return Family(name, contents["title"], contents["source"], base, cells, dict(profiles))
+    return Family(name, title, source, base, cells, dict(profiles))
 
 
 def _singles(family: str, singles: Table) -> dict[str, Cell]:

@@ -1,5 +1,6 @@
 """From a table of a TOML file to a frozen dataclass, with an error that names the key."""
 
+import datetime
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
@@ -52,6 +53,26 @@ def as_list(value: object, key: str) -> list[Any]:
     return value
 
 
+def as_seeds(value: object, key: str) -> tuple[int, ...]:
+    """The value, which has to be a list of seeds; each once, because no run may count twice."""
+    seeds = tuple(typed(seed, int, key) for seed in as_list(value, key))
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ValueError(f"{key} is {value}; write one whole number or more, none below 0 and none twice.")
+    return seeds
+
+
+def check_no_dates(value: object, key: str) -> None:
+    """Raise ValueError at a date or a time, which TOML knows and a record does not."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            check_no_dates(item, f"{key}.{name}")
+    elif isinstance(value, list):
+        for item in value:
+            check_no_dates(item, key)
+    elif isinstance(value, datetime.date | datetime.time):
+        raise ValueError(f"{key} is the date or time {value}; write a number, or text in quotation marks.")
+
+
 def check_keys(table: Iterable[str], known: Iterable[str], key: str) -> None:
     """Raise ValueError at a key that is not among the known ones."""
     for name in table:
@@ -85,6 +106,12 @@ def typed(value: Any, wanted: Any, key: str) -> Any:
         if type(value) is origin:
             return value
     raise ValueError(f"{key} is {value!r}; write {' or '.join(map(_in_words, kinds))}.")
+
+
+def is_plain(wanted: Any) -> bool:
+    """Whether an annotation asks for numbers, text, truth values or None, and so can be `typed`."""
+    kinds = get_args(wanted) if get_origin(wanted) is UnionType else (wanted,)
+    return all(kind in (bool, int, float, str, NoneType) or get_origin(kind) is Literal for kind in kinds)
 
 
 def _in_words(kind: Any) -> str:

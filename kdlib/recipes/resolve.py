@@ -8,7 +8,7 @@ from typing import Any
 from kdlib.data import Augmentation
 from kdlib.recipes.checks import build_transform, picture_size
 from kdlib.recipes.family import PROFILES, Family, families, load_family, merge
-from kdlib.recipes.reading import as_list, as_table, check_keys, near, read, typed
+from kdlib.recipes.reading import as_list, as_seeds, as_table, check_keys, check_no_dates, near, read, typed
 from kdlib.recipes.schema import (
     IMAGENET,
     DataSpec,
@@ -137,6 +137,8 @@ class _Resolver:
     def _recipe(self, name: str, table: Mapping[str, Any], settings: Mapping[str, Any]) -> Recipe:
         parts = ("data", "student", "teacher", "augmentation", "terms", "first_stage", "training", "seeds")
         check_keys(table, parts, "the recipe")
+        for part in parts:
+            check_no_dates(table.get(part), part)
         for part in ("data", "student", "terms", "training"):
             if part not in table:
                 raise ValueError(f"it has no {part!r}; add it.")
@@ -145,7 +147,7 @@ class _Resolver:
         recipe = Recipe(
             name=name,
             profile=self.profile,
-            seeds=tuple(typed(seed, int, "seeds") for seed in as_list(table["seeds"], "seeds")),
+            seeds=as_seeds(table["seeds"], "seeds"),
             data=data,
             student=student,
             training=read(TrainingSpec, table["training"], "training"),

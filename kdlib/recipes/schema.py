@@ -114,6 +114,7 @@ class TrainingSpec:
         )
         check_training(
             self.optimizer,
+            self.learning_rate,
             self.weight_decay,
             self.optimizer_options,
             self.scheduler,

@@ -53,6 +53,23 @@ class Watch:
                 )
 
 
+@contextmanager
+def at_step(where: str) -> Iterator[None]:
+    """Say in which step a loss found its inputs to be no numbers.
+
+    Args:
+        where: the step, as the message shall call it.
+
+    Raises:
+        DivergedError: in place of the loss's own, which knows no steps.
+    """
+    try:
+        yield
+    except DivergedError as error:
+        found, semicolon, remedy = str(error).partition(";")
+        raise DivergedError(f"{found.removesuffix('.')}, {where}{semicolon}{remedy}") from error
+
+
 class Interrupt:
     """Ctrl-C, taken between two steps: `asked` says whether somebody has pressed it."""
 

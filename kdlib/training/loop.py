@@ -19,7 +19,7 @@ from kdlib.training import processes
 from kdlib.training.bar import progress_bar
 from kdlib.training.checkpoints import fingerprint
 from kdlib.training.evaluation import evaluate
-from kdlib.training.failures import Watch, explained, interruptible
+from kdlib.training.failures import Watch, at_step, explained, interruptible
 from kdlib.training.fast import fast_path
 from kdlib.training.measures import Measures
 from kdlib.training.optimisers import make_optimizer, make_scheduler
@@ -203,9 +203,11 @@ def _train(
             while run.epoch < plan.epochs:
                 module.train()
                 for batch in plan.batches(run.epoch, run.batch):
-                    loss, terms = module(*batch)
+                    where = f"in step {run.batch + 1} of epoch {run.epoch + 1}"
+                    with at_step(where):
+                        loss, terms = module(*batch)
                     values = {"loss": loss, **terms}
-                    watch.look(f"in step {run.batch + 1} of epoch {run.epoch + 1}", values)
+                    watch.look(where, values)
                     optimizer.zero_grad()
                     fabric.backward(loss)
                     optimizer.step()
@@ -266,7 +268,7 @@ def _check_arguments(scheduler_step: str, test_every: int | None, **numbers: flo
         if not value > 0:
             raise ValueError(f"{name} is {value}; it must be above 0.")
     for name in ("epochs", "batch_size"):
-        if numbers[name] != int(numbers[name]):
+        if not float(numbers[name]).is_integer():
             raise ValueError(f"{name} is {numbers[name]}; give a whole number.")
     if scheduler_step not in ("step", "epoch"):
         raise ValueError(f"scheduler_step is {scheduler_step!r}; choose 'step' or 'epoch'.")

@@ -52,9 +52,9 @@ def server():
         running.shutdown()
 
 
-def zipped(members):
+def zipped(members, compression=zipfile.ZIP_STORED):
     raw = io.BytesIO()
-    with zipfile.ZipFile(raw, "w") as archive:
+    with zipfile.ZipFile(raw, "w", compression) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return raw.getvalue()
@@ -174,6 +174,66 @@ def test_archives_that_are_something_else(server, hymenoptera, monkeypatch, tmp_
     assert not (tmp_path / "outside.txt").exists()
     assert not (root / "hymenoptera_data").exists()
     assert not list(root.glob(".part-*"))
+
+
+NOISE = b"".join(hashlib.sha256(b"%d" % k).digest() for k in range(50))
+ONE = {"hymenoptera_data/x.jpg": NOISE + bytes(1000)}
+# Where the content of the first file in a zip begins; that of LZMA has nine bytes before it.
+FIRST = 30 + len("hymenoptera_data/x.jpg")
+
+
+def spoilt(content, begin):
+    """The content with other bytes in one place."""
+    return content[:begin] + b"\xff" * 8 + content[begin + 8 :]
+
+
+def with_password(content):
+    """The content with a flag in its directory that says that there is one."""
+    flags = content.index(b"PK\x01\x02") + 8
+    return content[:flags] + b"\x01" + content[flags + 1 :]
+
+
+def half_a_tar():
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w:gz") as archive:
+        for name, content in ONE.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return raw.getvalue()[: len(raw.getvalue()) // 2]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        spoilt(zipped(ONE), 500),
+        spoilt(zipped(ONE, zipfile.ZIP_DEFLATED), 500),
+        spoilt(zipped(ONE, zipfile.ZIP_DEFLATED), FIRST),
+        spoilt(zipped(ONE, zipfile.ZIP_LZMA), FIRST + 9),
+        with_password(zipped(ONE)),
+        half_a_tar(),
+        zipped({"set/x.tar.gz": half_a_tar()}),
+    ],
+    ids=["stored", "middle", "beginning", "lzma", "password", "tar", "inner"],
+)
+def test_a_damaged_archive_is_said_in_one_sentence_and_leaves_nothing(
+    server, hymenoptera, monkeypatch, tmp_path, content
+):
+    publish(server, monkeypatch, content)
+    with pytest.raises(ValueError, match=r"set\.zip cannot be unpacked \(.*\); remove it and get hymenopt"):
+        get(tmp_path)
+    assert seen(tmp_path) == [tmp_path / "set.zip"]
+
+
+def test_a_disk_that_fails_while_unpacking_is_not_taken_for_a_damaged_archive(
+    server, hymenoptera, monkeypatch, tmp_path
+):
+    def failing(*_arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(download, "_extract", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        get(tmp_path)
 
 
 def test_archives_in_archives(server, hymenoptera, monkeypatch, tmp_path):

@@ -184,7 +184,7 @@ def test_settings_are_read_as_toml_and_leave_the_teacher_alone(write):
     write(TAUGHT)
     taught = one(
         "made/taught", training__epochs="3", student__name="resnet8", terms__1__temperature="2",
-        data__train_images="50", training__scheduler="StepLR",
+        data__train_images="50", training__scheduler="LinearLR",
     )  # fmt: skip
     assert (taught.training.epochs, taught.student.name, taught.student.options) == (3, "resnet8", {})
     assert taught.build_terms()[1].temperature == 2
@@ -234,6 +234,24 @@ def test_a_run_may_start_from_another_and_imagenet_is_no_run(write):
         ("training.scheduler = 'StepLr'", "did you mean 'StepLR'"),
         ("training.scheduler_options = {gamma = 1}", "scheduler_options and no scheduler"),
         ("training.weight_decay = -1", "weight_decay is -1.0; it must be 0 or more"),
+        ("training.weight_decay = nan", "training: weight_decay is nan; it must be 0 or more, and finite"),
+        ("training.learning_rate = inf", "training.learning_rate is inf; it must be finite"),
+        ("training.learning_rate = nan", "training.learning_rate is nan; it must be above 0"),
+        ("training.batch_size = 2.5", "training.batch_size is 2.5; write a whole number"),
+        ("training.batch_size = true", "training.batch_size is True; write a whole number"),
+        ("training.optimizer_options = {momentum = 'high'}", "training: momentum of SGD is 'high'"),
+        ("training.optimizer_options = {nesterov = 'no'}", "nesterov of SGD is 'no'; write true or false"),
+        (
+            "training = {scheduler = 'StepLR', scheduler_options = {step_size = 'x'}}",
+            "training: step_size of StepLR is 'x'; write a whole number",
+        ),
+        (
+            "training = {scheduler = 'MultiStepLR', scheduler_options = {milestones = '3,5'}}",
+            r"training: milestones of MultiStepLR is '3,5'; write a list of whole numbers .* \[3, 5\]",
+        ),
+        ("training.scheduler = 'StepLR'", "StepLR needs other options than {}: .*step_size"),
+        ("training.optimizer_options = {momentum = 1979-05-27}", "momentum is the date or time 1979-05-27"),
+        ("student.options.width = 07:32:00", "student.options.width is the date or time 07:32:00; write a"),
         ("training.precision = 'bf16'", "precision is 'bf16'; there are: auto"),
         ("data.name = 'cifar'", "'cifar', which is no data set; did you mean 'cifar10'"),
         ("data.division = 'mine'", 'write "published" or "honest"'),
@@ -246,7 +264,10 @@ def test_a_run_may_start_from_another_and_imagenet_is_no_run(write):
         ("terms = [{kind = 'SoftTarget'}]", "no term 'SoftTarget'; did you mean 'SoftTargets'"),
         ("terms = [{kind = 'HardLabels', wait = 1}]", "'wait'; did you mean 'weight'"),
         ("terms = [{kind = 'HardLabels', weight = -1}]", "the weight of HardLabels"),
-        ("terms = [{kind = 'HardLabels', weight = 'x'}]", "HardLabels refuses"),
+        ("terms = [{kind = 'HardLabels', weight = 'x'}]", "HardLabels.weight is 'x'; write a number"),
+        ("terms = [{kind = 'HardLabels', weight = true}]", "HardLabels.weight is True; write a number"),
+        ("terms = [{kind = 'SoftTargets', standardize = 'no'}]", "standardize is 'no'; write true or false"),
+        ("terms = [{kind = 'Attention', layers = true}]", "Attention refuses"),
         ("terms = [{kind = 'Attention'}]", "Attention has not all it needs: .*layers"),
         ("terms = [{kind = 'SoftTargets'}]", "SoftTargets, which needs a teacher"),
         ("teacher = 'made/b@1'\n[singles.b]", 'no term listens to it; write teacher = ""'),
@@ -255,9 +276,14 @@ def test_a_run_may_start_from_another_and_imagenet_is_no_run(write):
         ("teacher = 'mad/a@1'", "no family of recipes 'mad'; did you mean 'made'"),
         ("augmentation = {train = [{kind = 'Flip'}]}", "the kind 'Flip'; there are: .*RandomFlip"),
         ("augmentation = {train = [{kind = 'RandomCrop', pad = 1}]}", "has no key 'pad'"),
+        ("augmentation = {train = [{kind = 'RandomCrop', padding = true}]}", "RandomCrop.padding is True"),
         ("augmentation = {training = []}", "'training'; did you mean 'train'"),
         ("first_stage = {terms = [{kind = 'HardLabels'}]}", "first_stage.epochs is None"),
         ("seeds = [0.5]", "seeds is 0.5; write a whole number"),
+        ("seeds = [true]", "seeds is True; write a whole number"),
+        ("seeds = []", r"seeds is \[\]; write one whole number or more, none below 0"),
+        ("seeds = [1, -1]", r"seeds is \[1, -1\]; write one whole number or more, none below 0"),
+        ("seeds = [1, 1]", r"seeds is \[1, 1\]; write one whole number or more, none below 0 and none twice"),
     ],
 )  # fmt: skip
 def test_bad_recipes_say_file_recipe_key_value_and_remedy(write, lines, said):
@@ -287,6 +313,39 @@ def test_bad_families_say_where(write, lines, said):
 def test_a_family_needs_a_title_a_source_seeds_and_a_base(write):
     with pytest.raises(ValueError, match=r"made\.toml: it has no 'source'; add it"):
         write("", 'title = "x"\nseeds = [0]\n[base]\n')
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("title = 3", "title is 3; write text"),
+        ("source = ['x']", r"source is \['x'\]; write text"),
+        ("seeds = []", r"seeds is \[\]; write one whole number or more"),
+        ("seeds = [-1]", r"seeds is \[-1\]; write one whole number or more, none below 0"),
+        ("seeds = 0", "seeds is 0; write a list there"),
+    ],
+)
+def test_title_source_and_seeds_of_a_family_are_what_they_should_be(write, line, said):
+    key = line.partition(" ")[0]
+    lines = [line if old.startswith(f"{key} =") else old for old in BASE.splitlines()]
+    with pytest.raises(ValueError, match=rf"made\.toml: {said}"):
+        write("\n[singles.a]\n", "\n".join(lines))
+
+
+def test_a_cosine_and_its_restarts_need_no_more_than_the_source_gives(write):
+    write(
+        """
+[singles.cosine]
+training.scheduler = "CosineAnnealingLR"
+[singles.restarts]
+training = {scheduler = "CosineAnnealingWarmRestarts", scheduler_options = {T_0 = 3, T_mult = 2}}
+[singles.steps]
+training = {scheduler = "MultiStepLR", scheduler_options = {milestones = [3, 5], gamma = 1}}
+"""
+    )
+    assert one("made/cosine").training.scheduler_options == {}
+    assert one("made/restarts").training.scheduler_options == {"T_0": 3, "T_mult": 2}
+    assert one("made/steps").training.scheduler_options["milestones"] == [3, 5]
 
 
 def test_a_base_needs_its_parts(write):
@@ -340,12 +399,21 @@ def test_an_unknown_profile_lists_them(write):
         ("terms.x.weight", "3", "terms.x.weight leads nowhere"),
         ("training.epochs.x", "3", "training.epochs.x leads nowhere"),
         ("nothing", "3", "has no key 'nothing'"),
+        ("seeds", "[-1]", r"seeds is \[-1\]; write one whole number or more, none below 0"),
+        ("training.optimizer_options.nesterov", "False", "nesterov of SGD is 'False'; write true or false"),
+        ("training.optimizer_options.momentum", "high", "momentum of SGD is 'high'; write a finite number"),
     ],
 )
 def test_bad_settings(write, setting, text, said):
     write(TAUGHT)
     with pytest.raises(ValueError, match=said):
         find_recipes("made/taught", settings={setting: text})
+
+
+def test_milestones_without_their_brackets_are_no_list(write):
+    write("[singles.a]\ntraining = {scheduler = 'MultiStepLR', scheduler_options = {milestones = [1]}}\n")
+    with pytest.raises(ValueError, match="milestones of MultiStepLR is '3,5'; write a list of whole numbers"):
+        find_recipes("made/a", settings={"training.scheduler_options.milestones": "3,5"})
 
 
 def test_a_family_of_ones_own_may_not_hide_one_of_the_package(write, tmp_path):

@@ -6,8 +6,9 @@ from torch import nn
 
 from kdlib import Distiller, HardLabels, create_model, fit, load_data
 from kdlib.distiller import Objective
+from kdlib.losses.inputs import check_finite
 from kdlib.training import DivergedError
-from kdlib.training.failures import Watch, largest_that_fits
+from kdlib.training.failures import Watch, at_step, largest_that_fits
 from kdlib.training.run import Run
 
 OPTIONS = {"progress": False, "device": "cpu", "batch_size": 16, "epochs": 2}
@@ -47,6 +48,29 @@ def test_nan_stops_the_run_at_its_step_and_leaves_the_weights_finite(few):
         fit(model, few, **OPTIONS)
     assert model.steps == 6
     assert all(weight.isfinite().all() for weight in model.parameters())
+
+
+class DivergesInTheLoss(Breaks):
+    """As a term does on a CPU, which looks at its inputs before the run can look at the loss."""
+
+    def forward(self, images, labels, indices):
+        loss, terms = super().forward(images, labels, indices)
+        return check_finite(loss, student=loss.reshape(1, 1)), terms
+
+
+def test_a_loss_that_finds_nan_itself_says_in_which_step(few):
+    with pytest.raises(
+        DivergedError, match=r"^student logits hold nan in row 0, in step 2 of epoch 2; look for too high"
+    ) as caught:
+        fit(DivergesInTheLoss(at=6), few, **OPTIONS)
+    assert str(caught.value.__cause__).startswith("student logits hold nan in row 0; look for")
+
+
+def test_a_divergence_without_a_remedy_says_its_step_too():
+    with pytest.raises(DivergedError, match=r"^all is lost, in step 3$"), at_step("in step 3"):
+        raise DivergedError("all is lost.")
+    with pytest.raises(ValueError, match=r"^something else$"), at_step("in step 3"):
+        raise ValueError("something else")
 
 
 def test_the_last_good_checkpoint_stays(few, tmp_path, monkeypatch):
@@ -110,7 +134,13 @@ def test_other_errors_are_not_taken_for_it():
     [
         ({"scheduler_step": "batch"}, "scheduler_step is 'batch'; choose 'step' or 'epoch'"),
         ({"test_every": 0}, "test_every is 0"),
-        ({"weight_decay": -1.0}, "[Ii]nvalid weight_decay|weight_decay"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0; it must be 0 or more, and finite"),
+        ({"learning_rate": float("inf")}, "learning_rate is inf; it must be 0 or more, and finite"),
+        ({"optimizer_options": {"momentum": "high"}}, "momentum of SGD is 'high'; write a finite number"),
+        (
+            {"scheduler": "MultiStepLR", "scheduler_options": {"milestones": "3,5"}},
+            "milestones of MultiStepLR is '3,5'; write a list of whole numbers above 0",
+        ),
     ],
 )
 def test_arguments_that_cannot_be(few, changes, message):
