@@ -155,7 +155,7 @@ def table(
         f"{steps[1]:.0f} ms in a long one, which is compiled; bar {LIMIT:.0%}",
         f"{'':<25} {'short run':>9} {'(fastest, slowest)':>20} {'share':>7} {'long run':>11} {'share':>7}",
     ]
-    rows: list[dict[str, Any]] = [{"name": "step", "seconds": median(times["step"])}]
+    rows: list[dict[str, Any]] = [{"name": "step"} | seconds_in_both("step", times, long)]
     for name in list(times)[1:]:
         short = times[name]
         shares = {"share": share(name, times), "share of a long run": share(name, long)}
@@ -165,8 +165,15 @@ def table(
             f"{1e3 * median(long[name]):8.1f} ms {shares['share of a long run']:7.1%}"
             f"{'  over' if max(shares.values()) > LIMIT else ''}"
         )
-        rows.append({"name": name, "seconds": median(short)} | shares)
+        rows.append({"name": name} | seconds_in_both(name, times, long) | shares)
     return lines, rows
+
+
+def seconds_in_both(
+    name: str, times: Mapping[str, list[float]], long: Mapping[str, list[float]]
+) -> dict[str, float]:
+    """Medians of a work in a short run and in a long one."""
+    return {"seconds": median(times[name]), "seconds in a long run": median(long[name])}
 
 
 def share(name: str, times: Mapping[str, list[float]]) -> float:

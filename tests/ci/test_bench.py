@@ -192,6 +192,7 @@ def test_a_term_over_its_share_is_marked() -> None:
     assert lines[3].split()[-5:] == ["4.0%", "1.0", "ms", "2.0%", "over"]
     assert [row["name"] for row in rows] == ["step", "small", "large"]
     assert rows[2]["share of a long run"] == pytest.approx(0.02)
+    assert [row["seconds in a long run"] for row in rows] == [0.05, 0.001, 0.001]
 
 
 def test_every_term_of_the_library_is_in_the_table_and_has_a_gradient(

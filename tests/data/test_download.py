@@ -282,3 +282,5 @@ def test_what_is_here_and_whether_it_is_whole(server, hymenoptera, monkeypatch, 
         check_data("hymenoptera", tmp_path)
     monkeypatch.setitem(catalogue.sources(), "hymenoptera", replace(hymenoptera, images=32))
     assert "32 images in 2 classes, as it should be" in check_data("hymenoptera", tmp_path)
+    with pytest.raises(ValueError, match="digits come with scikit-learn"):
+        check_data("digits")
