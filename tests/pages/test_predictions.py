@@ -87,7 +87,8 @@ def test_keys_do_what_a_click_does(asking: list[str], visit: Callable[..., Visit
     page.keyboard.press("Enter")
     page.wait_for_function("(box) => !box.querySelector('details[open]')", arg=box.element_handle())
     assert first.evaluate("(summary) => summary === document.activeElement")
-    assert not box.locator("[role=status]").text_content()
+    reply = box.locator("[role=status]").element_handle()
+    page.wait_for_function("(node) => !node.textContent", arg=reply)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
