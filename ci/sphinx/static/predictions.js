@@ -19,8 +19,9 @@ function letAnswersBeTakenBack(box) {
     options[0].querySelector("summary").focus();
   });
   for (const option of options) {
+    // Folds of one name: the browser closes the others itself, before anything else can happen.
+    option.setAttribute("name", box.id);
     option.addEventListener("toggle", () => {
-      if (option.open) options.filter((other) => other !== option).forEach((other) => (other.open = false));
       const chosen = options.find((each) => each.open);
       reply.textContent = chosen ? spokenText(chosen) : "";
       again.hidden = !chosen;
