@@ -40,9 +40,5 @@ def figure(summary: Summary, metric: str, *, runs: bool = True) -> str:
 
 def interval(difference: PairedDifference, metric: str) -> str:
     """A mean difference with its 95 % interval."""
-    scale, digits = form(metric)
-    mean, low, high = (
-        f"{value * scale:+.{digits}f}".replace("-", "−")
-        for value in (difference.mean, difference.low, difference.high)
-    )
+    mean, low, high = difference.signed(*form(metric))
     return f"{mean} ({low} to {high})"

@@ -41,10 +41,13 @@ class PairedDifference:
     n: int
 
     def __str__(self) -> str:
-        mean, low, high = (
-            f"{100 * value:+.1f}".replace("-", "−") for value in (self.mean, self.low, self.high)
-        )
+        mean, low, high = self.signed(100, 1)
         return f"{mean} points (95 % interval {low} to {high})"
+
+    def signed(self, scale: float, digits: int) -> list[str]:
+        """Mean, low and high times `scale`, each with its sign and so many decimals."""
+        values = (self.mean, self.low, self.high)
+        return [f"{scale * value:+.{digits}f}".replace("-", "−") for value in values]
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
