@@ -16,6 +16,7 @@ from kdlib.runs import Store
 from kdlib.sweeps import Sweep, run_sweep
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install kdlib[cluster]")
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture
