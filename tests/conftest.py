@@ -14,8 +14,8 @@ from ci.browser import find_chromium, open_browser
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# One thread for each worker and for all that it starts: several that share the cores wait for each other. torch
-# reads this when it is imported, which nothing above does.
+# One thread for each worker and for all that it starts: several that share the cores wait for each other.
+# torch reads this when it is imported, which nothing above does.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MADE = """
