@@ -16,7 +16,6 @@ from kdlib.runs import Store
 from kdlib.sweeps import Sweep, run_sweep
 
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install kdlib[cluster]")
-pytestmark = pytest.mark.system
 
 
 @pytest.fixture

@@ -40,7 +40,6 @@ from kdlib.training import DivergedError, processes
 from kdlib.training.checkpoints import load_tensors, save_tensors
 from kdlib.training.shares import shared_batches
 
-pytestmark = pytest.mark.system
 PROCESSES = 2
 LAYERS = ["layer1", "layer2", "layer3"]
 
