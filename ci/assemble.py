@@ -48,18 +48,32 @@ def assemble(repository: Repository, profile: str, folders: Sequence[Path]) -> N
 def take_in(job: Job, folders: Sequence[Path]) -> list[str]:
     """Put a chapter's executed notebook in its place, and return what is wrong with it, in sentences."""
     name = f"{job.chapter.slug}.ipynb"
-    found = sorted(
-        path for folder in folders for path in folder.rglob(name) if path.parent.name == job.profile
+    handed_in = sorted(
+        path
+        for folder in folders
+        for path in folder.rglob(name)
+        if path.parent.name == job.profile and path.parent.parent.name != "failed"
     )
-    keys = {path: course_metadata(read_notebook(path)).get("key") for path in found}
-    for path, key in keys.items():
-        if key == job.key:
-            write_whole(job.output, path.read_bytes())
-            break
-    if not job.output.is_file() or course_metadata(read_notebook(job.output)).get("key") != job.key:
-        why = f"is of other sources ({found[0]})" if found else "was not handed in"
-        return [f"{job.chapter.slug}: the executed notebook {why}; execute it in profile {job.profile}."]
+    candidates = [*handed_in, job.output]
+    faults = [fault_of(job, path) for path in candidates]
+    if None not in faults:
+        fault = f"the executed notebook {faults[0]}; execute it in profile {job.profile}."
+        return [f"{job.chapter.slug}: {fault}"]
+    write_whole(job.output, candidates[faults.index(None)].read_bytes())
     return [f"{job.chapter.slug}: {claim}" for claim in broken_claims(read_notebook(job.output))]
+
+
+def fault_of(job: Job, path: Path) -> str | None:
+    """Why a notebook is not the job's execution, or None; a failed one has the same key as one that is."""
+    if not path.is_file():
+        return "was not handed in"
+    notebook = read_notebook(path)
+    if course_metadata(notebook).get("key") != job.key:
+        return f"is of other sources ({path})"
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    if any(output["output_type"] == "error" for output in outputs):
+        return f"ended in an error ({path})"
+    return None
 
 
 def broken_claims(notebook: Notebook) -> list[str]:

@@ -6,10 +6,14 @@ import importlib.util
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from ci.chapters import Repository
 from ci.machine import core_count
+
+# These use all cores, or what the one before them made; the others use one core each and run side by side.
+IN_TURN = ("unit tests", "book", "notebooks", "pages")
 
 
 def steps() -> dict[str, list[str]]:
@@ -18,7 +22,8 @@ def steps() -> dict[str, list[str]]:
     schema = python_package_folder("jupyter_book") / "config_schema.json"
     workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
     zizmor = str(Path(sys.executable).with_name("zizmor"))
-    pytest = [*python, "pytest", "-q", "-n", str(core_count()), "--dist", "worksteal"]
+    # loadgroup keeps the tests of a module fixture on one worker: tests/conftest.py says which those are.
+    pytest = [*python, "pytest", "-q", "--durations=25", "-n", str(core_count()), "--dist", "loadgroup"]
     return {
         "lint": [*python, "ruff", "check"],
         "format": [*python, "ruff", "format", "--check"],
@@ -44,14 +49,33 @@ def python_package_folder(name: str) -> Path:
 
 def run_all(repository: Repository) -> int:
     """Run every check even when one fails, and return 1 if any did."""
+    commands = steps()
     results: dict[str, tuple[bool, float]] = {}
-    for name, command in steps().items():
-        shown = " ".join([Path(command[0]).name, *command[1:]])
-        print(f"\n== {name}: {shown}", flush=True)
+
+    def run(name: str, output: int | None = None) -> tuple[str, str]:
         started = time.monotonic()
-        done = subprocess.run(command, cwd=repository.root)
+        done = subprocess.run(
+            commands[name], cwd=repository.root, stdout=output, stderr=subprocess.STDOUT, encoding="utf-8"
+        )
         results[name] = (done.returncode == 0, time.monotonic() - started)
+        return name, done.stdout
+
+    with ThreadPoolExecutor(core_count()) as pool:
+        # The last ones take longest, so they begin first.
+        quick = [name for name in reversed(commands) if name not in IN_TURN]
+        for future in as_completed([pool.submit(run, name, subprocess.PIPE) for name in quick]):
+            name, printed = future.result()
+            print(f"{title(name, commands[name])}\n{printed}", end="", flush=True)
+    for name in [name for name in commands if name in IN_TURN]:
+        print(title(name, commands[name]), flush=True)
+        run(name)
     print("\n== summary")
-    for name, (passed, seconds) in results.items():
+    for name in commands:
+        passed, seconds = results[name]
         print(f"{'passed' if passed else 'FAILED'}  {name} ({seconds:.0f} s)")
     return 0 if all(passed for passed, _ in results.values()) else 1
+
+
+def title(name: str, command: list[str]) -> str:
+    """The line above what a check prints: its name, and how to run it alone."""
+    return f"\n== {name}: {' '.join([Path(command[0]).name, *command[1:]])}"

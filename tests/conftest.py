@@ -1,4 +1,4 @@
-"""What tests of several rooms share: the system's Chromium, headless, and recipes that train in a second."""
+"""What all tests share: one thread a process, who runs what, Chromium, and recipes that train in a second."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from ci.browser import find_chromium, open_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# One thread for each worker and for all that it starts: several that share the cores wait for each other.
+# torch reads this when it is imported, which nothing above does.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MADE = """
 title = "Made for the tests"
@@ -39,6 +43,16 @@ student = {{name = "convnet", options = {{width = 8}}, start = "made/teacher@100
 [singles.diverging]
 training = {{learning_rate = 1e30}}
 """
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, so that no worker is left with one at the end; a module's fixture on one worker."""
+    items.sort(key=lambda item: item.get_closest_marker("system") is None)
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+        if any(fixture[-1].scope == "module" for fixture in fixtures):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture

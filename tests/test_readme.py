@@ -1,11 +1,17 @@
 """The README is true: its commands exist, its code runs, its files are there."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from ci.__main__ import parser
+from kdlib.cli import app
+from kdlib.recipes import find_recipes
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,6 +37,22 @@ def test_the_code_distils_a_student(tmp_path):
 @pytest.mark.parametrize("target", re.findall(r"`?make (\w+)", README))
 def test_the_make_targets_exist(target):
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", re.findall(r"^kd (.*?) +#", README, re.MULTILINE))
+def test_kd_takes_the_commands_and_has_the_recipes(line):
+    words = shlex.split(line)
+    command = get_command(app)
+    while words[0] in getattr(command, "commands", ()):
+        command = command.commands[words.pop(0)]
+    parsed = command.make_context("kd", words).params
+    for recipes in [word for word in words if "/" in word and not word.endswith(".json")]:
+        assert find_recipes(recipes, parsed.get("profile") or "quick")
+
+
+@pytest.mark.parametrize("arguments", re.findall(r"`python -m ci ([^`]+)`", README))
+def test_ci_takes_the_commands(arguments):
+    parser().parse_args(arguments.split())
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)#]+)\)", README))

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from ci.chapters import Repository
 from ci.records import slug_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,26 @@ format: jb-book
 root: intro
 chapters: [{file: 01-alone}, {file: 02-library}, {file: status}, {file: claims}, {file: records}]
 """
+
+
+def make_course(folder: Path) -> Repository:
+    """A whole small repository in a folder: sources only, nothing executed."""
+    texts = {
+        "book/chapters.yml": CHAPTERS,
+        "book/_toc.yml": CONTENTS,
+        "book/intro.md": "# Made up\n",
+        "_config.yml": CONFIGURATION,
+        "ci/constraints.txt": "torch==2.0\n",
+        "kdlib/__init__.py": "answer = 42\n",
+        "data/results/02-library/quick/run.json": "{}\n",
+    }
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    write_notebook(folder / "book/01-alone.ipynb", *chapter_cells("Alone", "print('seed', seed)"))
+    library = chapter_cells("Library", "import kdlib\n\nkdlib.answer", "runs = 'results of', '02-library'")
+    write_notebook(folder / "book/02-library.ipynb", *library)
+    return Repository(folder)
 
 
 def copy_sources(folder: Path) -> Path:

@@ -2,47 +2,59 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ci import check
 from ci.bench import commands
 from ci.chapters import Repository
 
-PASSES = [sys.executable, "-c", "pass"]
-FAILS = [sys.executable, "-c", "raise SystemExit(3)"]
 
-
-@pytest.mark.parametrize(("first", "code"), [(PASSES, 0), (FAILS, 1)])
+@pytest.mark.parametrize("failing", [None, "alone", "pages"])
 def test_every_check_runs_and_the_summary_names_the_failed_ones(
     repository: Repository,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    first: list[str],
-    code: int,
+    capfd: pytest.CaptureFixture[str],
+    failing: str | None,
 ) -> None:
-    monkeypatch.setattr(check, "steps", lambda: {"first": first, "second": PASSES})
-    assert check.run_all(repository) == code
-    summary = capsys.readouterr().out.split("== summary\n")[1]
-    assert summary.startswith("FAILED  first" if code else "passed  first")
-    assert "passed  second" in summary
-
-
-def test_the_checks_cover_code_types_tests_notebooks_and_pages() -> None:
-    commands = check.steps()
-    safety = commands.pop("workflows' safety")
-    assert Path(safety[0]).name == "zizmor"
-    assert {command[2] for command in commands.values()} == {
-        "ruff",
-        "mypy",
-        "pytest",
-        "check_jsonschema",
-        "ci",
+    names = ["alone", "beside", "unit tests", "pages"]
+    python = [sys.executable, "-c"]
+    made = {
+        name: [*python, f"print('{name} ran'); raise SystemExit({3 * (name == failing)})"] for name in names
     }
-    assert all(command[:2] == [sys.executable, "-m"] for command in commands.values())
+    monkeypatch.setattr(check, "steps", lambda: made)
+    assert check.run_all(repository) == (1 if failing else 0)
+    printed, _, summary = capfd.readouterr().out.partition("== summary\n")
+    told = [line.split(" (")[0] for line in summary.splitlines()]
+    assert told == [f"{'FAILED' if name == failing else 'passed'}  {name}" for name in names]
+    for name in names:
+        assert printed.partition(f"== {name}: ")[2].splitlines()[1] == f"{name} ran", "below its own title"
+
+
+def test_no_test_is_left_out_of_both_runs() -> None:
+    """A marker or an --ignore in one of the two, and nobody would run those tests."""
+    unit, pages = (check.steps()[name] for name in ("unit tests", "pages"))
+    arguments = unit[unit.index("loadgroup") + 1 :]
+    assert arguments == ["--ignore", *pages[pages.index("loadgroup") + 1 :]]
+
+
+@pytest.fixture(scope="module")
+def costly() -> str:
+    """What several tests share and takes long to make."""
+    return "made once"
+
+
+def test_tests_of_a_module_fixture_stay_on_one_worker(costly: str, request: pytest.FixtureRequest) -> None:
+    (mark,) = request.node.iter_markers("xdist_group")
+    assert mark.args == ("tests/ci/test_check.py",)
+
+
+def test_torch_has_one_thread_unless_more_are_asked_for() -> None:
+    assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])
 
 
 def test_the_first_figure_is_timed_from_the_start_of_the_chapter() -> None:

@@ -9,7 +9,7 @@ import pytest
 from made_up_course import chapter_cells, write_notebook
 
 from ci import clean, commands, execute, pages
-from ci.__main__ import main, parser
+from ci.__main__ import parser
 from ci.chapters import Job, Repository, is_current
 from ci.execute import Outcome
 
@@ -86,11 +86,6 @@ def test_clean_removes_what_was_built_and_nothing_else(repository: Repository) -
     assert not repository.build.exists()
     assert (repository.root / ".venv").exists()
     assert clean.clean(repository.root) == 0
-
-
-def test_help_needs_no_environment(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["help"]) == 0
-    assert "JupyterLab" in capsys.readouterr().out
 
 
 def test_an_interrupted_command_is_exit_code_130(

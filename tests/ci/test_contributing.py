@@ -81,7 +81,6 @@ def execute(script: str, course: Path) -> str:
         "PYTHONPATH": str(course),
         "KDLIB_RUNS": str(course / "_build" / "runs"),
         "KDLIB_DATA": str(course / "_build" / "data"),
-        "OMP_NUM_THREADS": "1",
         "NO_COLOR": "1",
     }
     environment.pop("KDLIB_RESULTS", None)
@@ -101,6 +100,7 @@ def expected(text: str) -> re.Pattern[str]:
     return re.compile(re.escape(text.rstrip("\n")).replace("…", ".*"))
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_what_the_page_prints_can_be_done(page: Path, tmp_path: Path) -> None:
     course, printed = copy_sources(tmp_path / "course"), ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from docutils import nodes
 from docutils.utils import new_document
 
-from ci.sphinx.reading_time import duration, reading_minutes, told
+from ci.sphinx.reading_time import SECONDS, WORDS_A_MINUTE, duration, reading_minutes, told
 
 
 def minutes(*children: nodes.Node) -> int:
@@ -18,17 +18,29 @@ def words(count: int) -> nodes.paragraph:
     return nodes.paragraph("", "word " * count)
 
 
-def test_200_words_are_a_minute_and_a_page_takes_at_least_one() -> None:
-    assert minutes(words(1000)) == 5
+def cell(*inside: nodes.Node, part: str, tag: str = "") -> nodes.container:
+    return nodes.container("", nodes.container("", *inside, classes=[part]), classes=["cell", tag])
+
+
+def test_words_are_read_at_one_rate_and_a_page_takes_at_least_a_minute() -> None:
+    assert minutes(words(5 * WORDS_A_MINUTE)) == 5
     assert minutes() == 1
 
 
-def test_equations_and_code_take_longer_than_their_letters() -> None:
-    equations = [nodes.math_block("", "x") for _ in range(9)]
-    assert minutes(*equations) == 3
-    code = nodes.container("", nodes.literal_block("", "a\n" * 45), classes=["cell_input"])
-    assert minutes(nodes.container("", code, classes=["cell"])) == 3
-    assert minutes(nodes.container("", code.deepcopy(), classes=["cell", "tag_hide-input"])) == 1
+def test_equations_code_and_figures_take_longer_than_their_letters() -> None:
+    for kind, node in (
+        ("equation", nodes.math_block("", "x")),
+        ("line", cell(nodes.literal_block("", "a\n"), part="cell_input")),
+        ("figure", cell(nodes.image(), part="cell_output")),
+    ):
+        in_three_minutes = round(180 / SECONDS[kind])
+        assert minutes(*(node.deepcopy() for _ in range(in_three_minutes))) == 3, kind
+
+
+def test_what_is_folded_or_only_printed_is_not_read() -> None:
+    code = nodes.literal_block("", "a\n" * 400)
+    assert minutes(cell(code.deepcopy(), part="cell_input", tag="tag_hide-input")) == 1
+    assert minutes(cell(code.deepcopy(), part="cell_output")) == 1
 
 
 def test_exercises_are_not_in_it() -> None:

@@ -150,8 +150,10 @@ def test_the_course_s_own_records_are_all_on_the_pages() -> None:
     count = len(list(results.glob("*/*/[!.]*.json")))
     assert sum(len(group.records) for group in groups) == count
     text = "".join(record_pages(groups, {}).values())
-    assert len(set(re.findall(r'<section [^>]*id="([^"]*)"', text))) > 0
+    assert count > 0
     assert text.count("<section ") == len({group.address for group in groups}) == len(groups)
+    ids = re.findall(r'<section [^>]*id="([^"]*)"', text)
+    assert sorted(ids) == sorted(group.address.partition("#")[2] for group in groups)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"seed": 5}'])

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_up_course import chapter_cells, write_notebook
+from made_up_course import chapter_cells, make_course, write_notebook
 
-from ci import assemble, commands, execute, machine, pages, plan
+from ci import commands, execute, machine, pages, plan
 from ci.__main__ import parser
-from ci.chapters import Chapter, CourseError, Job, Repository, read_notebook
+from ci.chapters import Chapter, CourseError, Job, Repository, course_metadata, read_notebook
 from ci.plan import packed
 
 JobOf = Callable[..., Job]
@@ -51,6 +51,35 @@ def another_machine(repository: Repository, folder: Path) -> Repository:
     return Repository(folder)
 
 
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A course that was planned for two machines and executed on them; what they hand in is in _build."""
+    cells = chapter_cells("Alone", "print('seed', seed)", CLAIM.replace("VALUE", "2.0"))
+    repository = make_course(tmp_path_factory.mktemp("planned"))
+    write_notebook(repository.book / "01-alone.ipynb", *cells)
+    for number, entry in enumerate(plan.plan(repository, "quick", "all", 2, None)["include"]):
+        runner = another_machine(repository, tmp_path_factory.mktemp("runner") / str(number))
+        earlier = runner.failed("quick", "01-alone")
+        execute.write_whole(earlier, b"of a run before this one")
+        wanted = ["--chapters", str(entry["chapters"]), "--accelerator", str(entry["accelerator"])]
+        assert run(runner, "execute", "--profile", "quick", *wanted) == 0
+        assert earlier.exists() == (number != 0), "a chapter that succeeds has not failed any more"
+        assert not runner.html.exists()
+        shutil.copytree(runner.build, repository.build / "handed-in" / f"executed-{number}")
+    return repository
+
+
+@pytest.fixture
+def handed_in(planned: Repository, tmp_path: Path) -> Repository:
+    """The same, for one test to assemble."""
+    shutil.copytree(planned.root, tmp_path / "course")
+    return Repository(tmp_path / "course")
+
+
+def assembled(repository: Repository) -> int:
+    return run(repository, "assemble", "--profile", "quick", str(repository.build / "handed-in"))
+
+
 @pytest.fixture
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jupyter Book replaced by a page with the outputs' text; test_pages has the real one."""
@@ -67,75 +96,76 @@ def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_plan_execute_assemble(
-    repository: Repository,
-    tmp_path_factory: pytest.TempPathFactory,
-    no_pages: None,
-    capsys: pytest.CaptureFixture[str],
+    handed_in: Repository, no_pages: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cells = chapter_cells("Alone", "print('seed', seed)", CLAIM.replace("VALUE", "2.0"))
-    write_notebook(repository.book / "01-alone.ipynb", *cells)
-    include = matrix(repository, capsys, "--machines", "2")
+    include = matrix(handed_in, capsys, "--machines", "2")
     assert [(entry["chapters"], entry["accelerator"]) for entry in include] == [("01", "cpu"), ("02", "cpu")]
-    handed_in = []
-    for number, entry in enumerate(include):
-        runner = another_machine(repository, tmp_path_factory.mktemp("runner") / str(number))
-        wanted = ["--chapters", str(entry["chapters"]), "--accelerator", str(entry["accelerator"])]
-        assert run(runner, "execute", "--profile", "quick", *wanted) == 0
-        assert not runner.html.exists()
-        handed_in.append(str(runner.build))
-    assert run(repository, "assemble", "--profile", "quick", *handed_in) == 0
-    assert "seed 0" in (repository.html / "01-alone.html").read_text()
-    assert "42" in (repository.html / "02-library.html").read_text()
-    (archive,) = repository.build.glob("course-*.zip")
+    assert assembled(handed_in) == 0
+    assert "seed 0" in (handed_in.html / "01-alone.html").read_text()
+    assert "42" in (handed_in.html / "02-library.html").read_text()
+    (archive,) = handed_in.build.glob("course-*.zip")
     digest, name = archive.with_name(f"{archive.name}.sha256").read_text().split()
     assert (digest, name) == (hashlib.sha256(archive.read_bytes()).hexdigest(), archive.name)
     assert "index.html" in zipfile.ZipFile(archive).namelist()
-    assert matrix(repository, capsys) == [], "nothing is left to execute"
+    assert matrix(handed_in, capsys) == [], "nothing is left to execute"
 
 
 def test_a_runner_that_died_leaves_the_other_chapters_and_is_named(
-    repository: Repository, tmp_path: Path, no_pages: None, capsys: pytest.CaptureFixture[str]
+    handed_in: Repository, no_pages: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runner = another_machine(repository, tmp_path.parent / f"{tmp_path.name}-runner")
-    assert run(runner, "execute", "--profile", "quick", "--chapters", "02") == 0
-    assert run(repository, "assemble", "--profile", "quick", str(runner.build)) == 1
+    shutil.rmtree(handed_in.build / "handed-in" / "executed-0")
+    assert assembled(handed_in) == 1
     assert "01-alone: the executed notebook was not handed in" in capsys.readouterr().err
-    assert "42" in (repository.html / "02-library.html").read_text()
-    assert "has not been executed" in (repository.html / "01-alone.html").read_text()
+    assert "42" in (handed_in.html / "02-library.html").read_text()
+    assert "has not been executed" in (handed_in.html / "01-alone.html").read_text()
 
 
 def test_a_notebook_of_other_sources_is_not_taken(
-    repository: Repository, tmp_path: Path, no_pages: None, capsys: pytest.CaptureFixture[str]
+    handed_in: Repository, no_pages: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runner = another_machine(repository, tmp_path.parent / f"{tmp_path.name}-runner")
-    assert run(runner, "execute", "--profile", "quick") == 0
-    (repository.root / "kdlib/__init__.py").write_text("answer = 43\n")
-    assert run(repository, "assemble", "--profile", "quick", str(runner.build)) == 1
+    (handed_in.root / "kdlib/__init__.py").write_text("answer = 43\n")
+    assert assembled(handed_in) == 1
     said = capsys.readouterr().err
     assert "02-library: the executed notebook is of other sources" in said
     assert "01-alone" not in said
 
 
-def test_a_claim_that_does_not_hold_is_named(repository: Repository, job_of: JobOf) -> None:
-    source = CLAIM.replace("VALUE", "0.5")
-    write_notebook(repository.book / "01-alone.ipynb", *chapter_cells("Alone", source))
-    assert execute.execute(repository, [job_of("01")])[0].failure is None
-    (fault,) = assemble.take_in(job_of("01"), [])
-    assert fault == "01-alone: the claim 'It holds' has the value 0.5, not at least 1."
+def test_a_claim_that_does_not_hold_is_named(
+    handed_in: Repository, no_pages: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (executed,) = handed_in.build.rglob("executed/quick/01-alone.ipynb")
+    text = executed.read_text()
+    assert text.count('"value": 2.0') == 1, "as the kernel wrote it"
+    executed.write_text(text.replace('"value": 2.0', '"value": 0.5'))
+    assert assembled(handed_in) == 1
+    expected = "01-alone: the claim 'It holds' has the value 0.5, not at least 1.\n"
+    assert capsys.readouterr().err == expected
 
 
-def test_a_failed_chapter_is_kept_as_far_as_it_got(repository: Repository, job_of: JobOf) -> None:
+def test_a_failed_chapter_is_kept_as_far_as_it_got_and_never_taken_in(
+    repository: Repository,
+    job_of: JobOf,
+    tmp_path_factory: pytest.TempPathFactory,
+    no_pages: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It has the key of a good one, and is not taken from its own folder, nor from that of the good ones."""
     write_notebook(repository.book / "01-alone.ipynb", *chapter_cells("Alone", "print('first')", "1 / 0"))
-    assert run(repository, "execute", "--profile", "quick", "--chapters", "01") == 1
-    kept = repository.failed("quick", "01-alone")
-    texts = [
-        output.get("text", "") for cell in read_notebook(kept)["cells"] for output in cell.get("outputs", [])
-    ]
-    assert "first" in "".join("".join(text) for text in texts)
-    assert not job_of("01").output.exists()
-    write_notebook(repository.book / "01-alone.ipynb", *chapter_cells("Alone", "print('first')"))
-    assert run(repository, "execute", "--profile", "quick", "--chapters", "01") == 0
-    assert not kept.exists()
+    runner = another_machine(repository, tmp_path_factory.mktemp("runner") / "course")
+    assert run(runner, "execute", "--profile", "quick", "--chapters", "01") == 1
+    kept = runner.failed("quick", "01-alone")
+    good = runner.executed("quick", "01-alone")
+    assert "first" in json.dumps([cell.get("outputs") for cell in read_notebook(kept)["cells"]])
+    assert course_metadata(read_notebook(kept))["key"] == job_of("01").key
+    assert not good.exists()
+    good.parent.mkdir(parents=True)
+    for move, why in ((kept, "was not handed in"), (good, "ended in an error")):
+        kept.rename(move)
+        kept = move
+        assert run(repository, "assemble", "--profile", "quick", str(runner.build)) == 1
+        assert f"01-alone: the executed notebook {why}" in capsys.readouterr().err
+        assert not job_of("01").output.exists()
+        assert "ZeroDivisionError" not in (repository.html / "01-alone.html").read_text()
 
 
 def test_a_chapter_over_its_budget_is_stopped_on_a_runner(
@@ -159,27 +189,38 @@ def test_a_gpu_that_is_required_and_not_there(
     assert "need a GPU, and torch sees none" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("named", [None, "3,5"])
-def test_each_gpu_has_one_kernel_at_a_time(
-    repository: Repository, job_of: JobOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str | None
-) -> None:
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two GPUs that nothing can run on, which is enough to see who would have been given which."""
     smi = tmp_path / "bin" / "nvidia-smi"
     smi.parent.mkdir()
     smi.write_text("#!/bin/sh\necho 'GPU 0: made up'\necho 'GPU 1: made up'\n")
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", str(smi.parent), prepend=":")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if named:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     for module in (machine, execute):
         monkeypatch.setattr(module, "find_device", lambda: "made up")
+
+
+def test_the_gpus_are_all_that_are_there_or_those_that_are_named(
+    two_gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert machine.gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert machine.gpus() == ["3", "5"]
+
+
+def test_each_gpu_has_one_kernel_at_a_time(
+    repository: Repository, job_of: JobOf, two_gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     shows = "import os, time\ntime.sleep(2)\nprint('on GPU', os.environ['CUDA_VISIBLE_DEVICES'])"
     for slug in ("01-alone", "02-library"):
         write_notebook(repository.book / f"{slug}.ipynb", *chapter_cells(slug, shows))
     jobs = [job_of("01"), job_of("02")]
     assert [outcome.failure for outcome in execute.execute(repository, jobs)] == [None, None]
     printed = {json.dumps(read_notebook(job.output)).partition("on GPU ")[2][0] for job in jobs}
-    assert printed == set((named or "0,1").split(","))
+    assert printed == {"3", "5"}
 
 
 def test_only_what_a_change_touches_is_planned(

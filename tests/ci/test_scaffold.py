@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_up_course import ROOT, copy_sources
+from made_up_course import copy_sources
 
 from ci import notebooks, scaffold
 from ci.__main__ import parser
@@ -154,12 +154,3 @@ def prepare(repository: Repository) -> None:
     """Give the made-up course a table of contents in the form that the book has."""
     pages = "".join(f"  - file: {name}\n" for name in ("01-alone", "02-library", "status"))
     (repository.book / "_toc.yml").write_text(f"format: jb-book\nroot: intro\nchapters:\n{pages}")
-
-
-def test_the_template_is_a_chapter_of_this_course() -> None:
-    for path in scaffold.TEMPLATE.iterdir():
-        if path.is_file():
-            text = path.read_text(encoding="utf-8")
-            assert scaffold.TEMPLATE_TITLE in text or path.name.startswith("test_")
-            assert scaffold.TEMPLATE_NUMBER in text
-    assert scaffold.TEMPLATE.is_relative_to(ROOT)
