@@ -17,7 +17,7 @@ def steps() -> dict[str, list[str]]:
     python = [sys.executable, "-m"]
     schema = python_package_folder("jupyter_book") / "config_schema.json"
     workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
-    zizmor = str(Path(sys.executable).with_name("zizmor"))
+    zizmor, deno = (str(Path(sys.executable).with_name(name)) for name in ("zizmor", "deno"))
     pytest = [*python, "pytest", "-q", "-n", str(core_count()), "--dist", "worksteal"]
     return {
         "lint": [*python, "ruff", "check"],
@@ -27,6 +27,8 @@ def steps() -> dict[str, list[str]]:
         "workflows": [*python, "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
         "workflows' safety": [zizmor, "--offline", "--quiet", ".github/workflows"],
         "types": [*python, "mypy"],
+        "JavaScript": [deno, "lint", "--quiet"],
+        "JavaScript's types": [deno, "check", "--quiet", "ci/sphinx", "kdlib/widgets"],
         "unit tests": [*pytest, "--ignore", "tests/pages"],
         "book": [*python, "ci", "book"],
         "notebooks": [*python, "ci", "notebooks"],  # after the book: it looks at what the chapters show, too
