@@ -38,7 +38,7 @@ FROM_KIT = re.compile(r'^import \{[^}]*\} from "\./kit\.js";\n', re.MULTILINE)
 
 
 def module(name: str) -> str:
-    """The figure's ES module: the shared kit.js followed by NAME.js, which imports it for linters and types."""
+    """The figure's ES module: the shared kit.js and NAME.js, which imports it for linters and types only."""
     kit, figure = ((HERE / file).read_text(encoding="utf-8") for file in ("kit.js", f"{name}.js"))
     return f"{kit}\n{FROM_KIT.sub('', figure)}"
 
