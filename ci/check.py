@@ -21,7 +21,7 @@ def steps() -> dict[str, list[str]]:
     python = [sys.executable, "-m"]
     schema = python_package_folder("jupyter_book") / "config_schema.json"
     workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
-    zizmor = str(Path(sys.executable).with_name("zizmor"))
+    zizmor, deno = (str(Path(sys.executable).with_name(name)) for name in ("zizmor", "deno"))
     # loadgroup keeps the tests of a module fixture on one worker: tests/conftest.py says which those are.
     pytest = [*python, "pytest", "-q", "--durations=25", "-n", str(core_count()), "--dist", "loadgroup"]
     return {
@@ -32,6 +32,8 @@ def steps() -> dict[str, list[str]]:
         "workflows": [*python, "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
         "workflows' safety": [zizmor, "--offline", "--quiet", ".github/workflows"],
         "types": [*python, "mypy"],
+        "JavaScript": [deno, "lint", "--quiet"],
+        "JavaScript's types": [deno, "check", "--quiet", "ci/sphinx", "kdlib/widgets"],
         "unit tests": [*pytest, "--ignore", "tests/pages"],
         "book": [*python, "ci", "book"],
         "notebooks": [*python, "ci", "notebooks"],  # after the book: it looks at what the chapters show, too

@@ -154,7 +154,7 @@ def test_a_compiled_student_is_tapped_as_the_plain_one_is(batch):
     terms = [HardLabels(), Attention(1000, layers=layers), Hints(layers=layers), RKDDistance()]
     images, labels, *_ = batch
     student, teacher = (create_model("resnet8", 10, in_channels=1, seed=seed) for seed in (0, 1))
-    compiled = torch.compile(copy.deepcopy(student), backend="aot_eager")
+    compiled: torch.nn.Module = torch.compile(copy.deepcopy(student), backend="aot_eager")
     plain = Distiller(student, teacher, terms).connect(images)
     fast = Distiller(compiled, teacher, terms).connect(images)
     torch.testing.assert_close(fast(images, labels), plain(images, labels))

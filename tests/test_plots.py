@@ -36,7 +36,7 @@ def test_pictures_side_by_side(channels):
 def test_probabilities_are_the_heights_of_the_bars():
     axis = plt.figure().subplots()
     plots.probabilities(axis, torch.tensor([0.2, 0.7, 0.1]), ("a", "b", "c"), highlight=1)
-    assert [bar.get_height() for bar in axis.patches] == pytest.approx([0.2, 0.7, 0.1])
+    assert [bar.get_height() for bar in axis.patches] == pytest.approx([0.2, 0.7, 0.1])  # type: ignore[attr-defined]
     assert axis.patches[1].get_alpha() > axis.patches[0].get_alpha()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from docutils import nodes  # type: ignore[import-untyped]
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 

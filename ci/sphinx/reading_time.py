@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes  # type: ignore[import-untyped]
+from docutils import nodes
 from sphinx.application import Sphinx
 
 WORDS_A_MINUTE = 200

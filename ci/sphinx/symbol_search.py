@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import yaml
-from docutils import nodes  # type: ignore[import-untyped]
+from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util import logging

@@ -1,18 +1,47 @@
+// @ts-check
 // Chapter 6: the attention maps of a student and a teacher over one image, and the loss between them against p.
+
+import {
+  assemble,
+  axisLimit,
+  brushOf,
+  change,
+  choice,
+  curves,
+  decoded,
+  fixed,
+  html,
+  nearest,
+  panel,
+  picture,
+  range,
+  readout,
+  short,
+  slider,
+  text,
+  thumbnails,
+  tickValues,
+} from "./kit.js";
 
 // Orange stands out from black paper and from white ink alike.
 const HEAT = [255, 122, 0];
 const STRENGTH = 0.85;
 
+/**
+ * @param {Host<
+ *   { images: Packed, names: string[], layers: string[], exponents: number[],
+ *     maps: Packed[][], losses: { code: number[][][], paper: number[][][] } },
+ *   { example: number, layer: number, p: number }
+ * >} host
+ */
 function render({ model, el }) {
   const { images, names, layers, exponents, maps, losses } = model.get("state");
-  const decoded = maps.map((pair) =>
-    pair.map(({ shape, bytes }) => ({ shape, values: Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0)) })),
-  );
+  const heats = maps.map((pair) => pair.map(({ shape, bytes }) => ({ shape, values: decoded(bytes) })));
   const now = () => {
-    const [example, layer, p] = ["example", "layer", "p"].map((trait) => model.get(trait));
-    const at = (form, l = layer) => losses[form][l][exponents.indexOf(p)][example];
-    return { example, layer, p, place: exponents.indexOf(p), code: at("code"), paper: at("paper") };
+    const [example, layer, p] = [model.get("example"), model.get("layer"), model.get("p")];
+    const place = exponents.indexOf(p);
+    const [code, paper] = [losses.code, losses.paper].map((form) => form[layer][place][example]);
+    return { example, layer, p, place, code, paper };
   };
 
   const image = thumbnails({ label: "Image", images, names, onChange: change(model, "example") });
@@ -30,14 +59,16 @@ function render({ model, el }) {
     onChange: change(model, "p"),
   });
 
+  const last = exponents[exponents.length - 1];
   const [, H, W] = images.shape;
+  /** @param {number} network */
   const overlaid = (network) => {
     const { example, layer, place } = now();
-    const { shape, values } = decoded[layer][network];
+    const { shape, values } = heats[layer][network];
     const [, count, height, width] = shape;
     const heat = values.subarray((place * count + example) * height * width);
     const canvas = picture(images, example);
-    const brush = canvas.getContext("2d");
+    const brush = brushOf(canvas);
     const pixels = brush.getImageData(0, 0, W, H);
     for (let y = 0; y < H; y++)
       for (let x = 0; x < W; x++) {
@@ -54,12 +85,12 @@ function render({ model, el }) {
 
   const places = panel({
     title: "Where the two are active",
-    legend: [["", () => `maps of ${decoded[now().layer][0].shape.slice(2).join("\u2009×\u2009")} places`]],
+    legend: [["", () => `maps of ${heats[now().layer][0].shape.slice(2).join("\u2009×\u2009")} places`]],
     draw(width) {
       const { example, layer, p } = now();
       const [gap, head] = [12, 24];
       const side = Math.min((width - gap) / 2, 260);
-      const shapes = ["Student", "Teacher"].flatMap((name, network) => {
+      const shapes = ["Student", "Teacher"].flatMap(/** @returns {Shape[]} */ (name, network) => {
         const x = network * (side + gap);
         return [
           text("kd-name", x, 10, name),
@@ -74,24 +105,24 @@ function render({ model, el }) {
     },
   });
 
+  /** @type {PanelHead["legend"]} */
+  const others = layers.length > 1 ? [["kd-plain", "the other layers"]] : [];
   const top = axisLimit(Math.max(...losses.paper.flat(2)));
   const curve = panel({
     title: "Loss against p (paper’s form)",
-    legend: [
-      ["kd-accent", () => layers[now().layer]],
-      ["kd-plain", layers.length > 1 ? "the other layers" : ""],
-    ].slice(0, layers.length > 1 ? 2 : 1),
+    legend: [["kd-accent", () => layers[now().layer]], ...others],
     onPoint: (p) => change(model, "p")(exponents[nearest(exponents, p)]),
     draw(width) {
       const { example, layer, p, paper } = now();
+      /** @type {(l: number) => Point[]} */
       const points = (l) => exponents.map((at, i) => [at, losses.paper[l][i][example]]);
       const others = range(layers.length).filter((l) => l !== layer);
       const drawn = curves({
         width,
         height: 262,
         x: {
-          domain: [exponents[0], exponents.at(-1)],
-          ticks: range(exponents.at(-1)).map((i) => i + 1),
+          domain: [exponents[0], last],
+          ticks: range(last).map((i) => i + 1),
           format: String,
           label: "exponent p",
         },

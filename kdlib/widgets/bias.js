@@ -1,5 +1,28 @@
+// @ts-check
 // Chapter 4: a student that never saw one class, and one number added to that class's logit.
 
+import {
+  assemble,
+  bars,
+  change,
+  curves,
+  nearest,
+  panel,
+  percent,
+  readout,
+  signed,
+  slider,
+  tickValues,
+  topClasses,
+} from "./kit.js";
+
+/**
+ * @param {Host<
+ *   { held_out: [number, number][], others: number[], other_count: number, held_out_class: number,
+ *     classes: string[], biases: number[] },
+ *   { bias: number }
+ * >} host
+ */
 function render({ model, el }) {
   const state = model.get("state");
   const {
@@ -10,10 +33,12 @@ function render({ model, el }) {
     classes,
     biases: stops,
   } = state;
-  const limits = [stops[0], stops.at(-1)];
+  /** @type {Limits} */
+  const limits = [stops[0], stops[stops.length - 1]];
   const name = classes[missing];
 
   // An image becomes the held-out class's once the bias exceeds its margin: that class's distance to its best rival.
+  /** @param {number} bias */
   const at = (bias) => {
     const recognised = heldOut.filter(([margin]) => bias > margin).length;
     const kept = others.filter((margin) => bias <= margin).length;
@@ -23,9 +48,10 @@ function render({ model, el }) {
       all: (recognised + kept) / (heldOut.length + otherCount),
     };
   };
-  const table = stops.map((bias) => [bias, at(bias)]);
-  const best = table.reduce((top, row) => (row[1].all > top[1].all ? row : top))[0];
+  const table = stops.map((bias) => ({ bias, shares: at(bias) }));
+  const best = table.reduce((top, row) => (row.shares.all > top.shares.all ? row : top)).bias;
 
+  /** @param {number} bias */
   const answers = (bias) => {
     const counts = classes.map(() => 0);
     for (const [margin, rival] of heldOut) counts[bias > margin ? missing : rival] += 1;
@@ -72,7 +98,8 @@ function render({ model, el }) {
     onPoint: (b) => change(model, "bias")(stops[nearest(stops, b)]),
     draw(width) {
       const { recall, rest, all } = shown();
-      const pick = (key) => table.map(([b, shares]) => [b, shares[key]]);
+      /** @type {(key: "recall" | "rest" | "all") => Point[]} */
+      const pick = (key) => table.map(({ bias, shares }) => [bias, shares[key]]);
       const ticks = tickValues(...limits);
       const drawn = curves({
         width,

@@ -1,7 +1,10 @@
+// @ts-check
 // Starts the live figures of a page that has no kernel: reads the JSON of each, imports its module, and puts it in
 // the place of its picture. It stands after every figure and starts those that are not started yet.
 (() => {
+  /** @type {(traits: Record<string, unknown>) => Model<Record<string, unknown>>} */
   const stubModel = (traits) => {
+    /** @type {Record<string, (() => void)[]>} */
     const listeners = {};
     return {
       get: (name) => traits[name],
@@ -17,10 +20,11 @@
     };
   };
 
+  /** @param {HTMLElement} root */
   const start = async (root) => {
-    const { module, css, traits } = JSON.parse(
-      root.querySelector('script[type="application/json"]').textContent,
-    );
+    const still = /** @type {HTMLImageElement} */ (root.querySelector("img"));
+    const content = /** @type {HTMLScriptElement} */ (root.querySelector('script[type="application/json"]'));
+    const { module, css, traits } = JSON.parse(content.text);
     const url = URL.createObjectURL(new Blob([module], { type: "text/javascript" }));
     try {
       const figure = (await import(url)).default;
@@ -29,7 +33,7 @@
       style.textContent = css;
       el.append(style);
       figure.render({ model: stubModel(traits), el });
-      root.querySelector("img").replaceWith(el);
+      still.replaceWith(el);
       root.dataset.live = "ready";
     } catch (error) {
       root.dataset.live = "failed";
@@ -39,7 +43,9 @@
     }
   };
 
-  for (const root of document.querySelectorAll(".kdlib-live:not([data-live])")) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const waiting = document.querySelectorAll(".kdlib-live:not([data-live])");
+  for (const root of waiting) {
     root.dataset.live = "starting";
     start(root);
   }

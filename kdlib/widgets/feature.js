@@ -1,11 +1,37 @@
+// @ts-check
 // Chapter 5: one channel of a teacher's layer, and a regressor that learns to write the student's maps like it.
 
+import {
+  assemble,
+  axisLimit,
+  brushOf,
+  change,
+  curves,
+  decoded,
+  fixed,
+  html,
+  nearest,
+  panel,
+  range,
+  readout,
+  slider,
+  text,
+  thumbnails,
+  tickValues,
+} from "./kit.js";
+
+/**
+ * @param {Host<
+ *   { images: Packed, names: string[], steps: number[], losses: number[], maps: Packed },
+ *   { example: number, channel: number, moment: number }
+ * >} host
+ */
 function render({ model, el }) {
   const { images, names, steps, losses, maps } = model.get("state");
   const [, examples, channels, height, width] = maps.shape;
-  const values = Uint8Array.from(atob(maps.bytes), (c) => c.charCodeAt(0));
+  const values = decoded(maps.bytes);
   const now = () => {
-    const [example, channel, moment] = ["example", "channel", "moment"].map((trait) => model.get(trait));
+    const [example, channel, moment] = [model.get("example"), model.get("channel"), model.get("moment")];
     return { example, channel, moment, loss: losses[moment] };
   };
 
@@ -25,11 +51,12 @@ function render({ model, el }) {
     onChange: change(model, "moment"),
   });
 
+  /** @param {number} place */
   const drawnMap = (place) => {
     const { example, channel } = now();
     const start = ((place * examples + example) * channels + channel) * height * width;
     const canvas = html("canvas", { width, height });
-    const brush = canvas.getContext("2d");
+    const brush = brushOf(canvas);
     const pixels = brush.createImageData(width, height);
     for (let i = 0; i < height * width; i++) {
       pixels.data.fill(values[start + i], 4 * i, 4 * i + 3);
@@ -46,10 +73,11 @@ function render({ model, el }) {
       const { moment, channel } = now();
       const [gap, head] = [12, 24];
       const side = Math.min((room - gap) / 2, 260);
-      const shapes = [
-        ["Teacher", 0],
-        ["Student, through the regressor", 1 + moment],
-      ].flatMap(([name, place], i) => [
+      const maps = [
+        { name: "Teacher", place: 0 },
+        { name: "Student, through the regressor", place: 1 + moment },
+      ];
+      const shapes = maps.flatMap(/** @returns {Shape[]} */ ({ name, place }, i) => [
         text("kd-name", i * (side + gap), 10, side < 200 ? name.split(",")[0] : name),
         [
           "image",

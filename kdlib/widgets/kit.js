@@ -1,49 +1,75 @@
-// The pieces every live figure is made of. live.py joins this file with the figure's own into one ES module, so
-// nothing here is exported or imported. Colours are in live.css.
+// @ts-check
+// The pieces every live figure is made of. live.py joins this file with the figure's own into one ES module: a figure's
+// import of this file is for linters and type checkers. Types are in figures.d.ts, colours in live.css.
 
 // ---- numbers -------------------------------------------------------------------------------------------------
 
-const sum = (values) => values.reduce((total, value) => total + value, 0);
-const range = (count) => Array.from({ length: count }, (_, i) => i);
-const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+/** @param {number[]} values */
+export const sum = (values) => values.reduce((total, value) => total + value, 0);
+/** @param {number} count */
+export const range = (count) => Array.from({ length: count }, (_, i) => i);
+/** @type {(value: number, low: number, high: number) => number} */
+export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-function logSoftmax(logits, temperature = 1) {
+/** @param {number[]} logits */
+export function logSoftmax(logits, temperature = 1) {
   const scaled = logits.map((z) => z / temperature);
   const largest = Math.max(...scaled);
   const logTotal = Math.log(sum(scaled.map((z) => Math.exp(z - largest))));
   return scaled.map((z) => z - largest - logTotal);
 }
 
-const softmax = (logits, temperature = 1) => logSoftmax(logits, temperature).map(Math.exp);
+/** @param {number[]} logits */
+export const softmax = (logits, temperature = 1) => logSoftmax(logits, temperature).map(Math.exp);
 
-/** The classes in falling order of their values. */
-const ranked = (values) => range(values.length).sort((a, b) => values[b] - values[a]);
+/**
+ * The classes in falling order of their values.
+ * @param {number[]} values
+ */
+export const ranked = (values) => range(values.length).sort((a, b) => values[b] - values[a]);
 
-/** The three most probable classes in words: "3 at 62.1 %, 8 at 20.3 %, 9 at 4.0 %". */
-const topClasses = (p, classes) =>
+/**
+ * The three most probable classes in words: "3 at 62.1 %, 8 at 20.3 %, 9 at 4.0 %".
+ * @type {(p: number[], classes: string[]) => string}
+ */
+export const topClasses = (p, classes) =>
   ranked(p)
     .slice(0, 3)
     .map((c) => `${classes[c]} at ${percent(p[c])}`)
     .join(", ");
 
-const fixed = (value, digits = 2) => {
+/** @param {number} value */
+export const fixed = (value, digits = 2) => {
   const text = value.toFixed(digits);
   return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "\u2212");
 };
-const signed = (value, digits = 2) => (Number(value.toFixed(digits)) > 0 ? "+" : "") + fixed(value, digits);
-const percent = (fraction, digits = 1) => `${fixed(100 * fraction, digits)}\u202f%`;
-/** A temperature or weight as a person writes it: 4.0, 1.05, 0.12. */
-const short = (value) => value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 2 });
+/** @param {number} value */
+export const signed = (value, digits = 2) =>
+  (Number(value.toFixed(digits)) > 0 ? "+" : "") + fixed(value, digits);
+/** @param {number} fraction */
+export const percent = (fraction, digits = 1) => `${fixed(100 * fraction, digits)}\u202f%`;
+/**
+ * A temperature or weight as a person writes it: 4.0, 1.05, 0.12.
+ * @param {number} value
+ */
+export const short = (value) =>
+  value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 2 });
 
-/** Round temperatures between two limits, almost evenly spread on a logarithmic scale: … 1, 1.05 … 4, 4.1 … 10 … */
-function temperatureStops(low, high) {
+/**
+ * Round temperatures between two limits, almost evenly spread on a logarithmic scale: … 1, 1.05 … 4, 4.1 … 10 …
+ * @type {(low: number, high: number) => number[]}
+ */
+export function temperatureStops(low, high) {
   const mantissas = range(75).map((i) => (i < 20 ? 1 + i / 20 : i < 50 ? i / 10 : 5 + (i - 50) / 5));
   const all = [0.1, 1, 10, 100].flatMap((decade) => mantissas.map((m) => Number((m * decade).toFixed(2))));
   return [...new Set(all)].filter((t) => t >= low && t <= high);
 }
 
-/** About six round numbers between two limits. */
-function tickValues(low, high) {
+/**
+ * About six round numbers between two limits.
+ * @type {(low: number, high: number) => number[]}
+ */
+export function tickValues(low, high) {
   const step = niceAbove((high - low) / 6);
   const first = Math.ceil(low / step - 1e-9);
   return range(Math.floor(high / step + 1e-9) - first + 1).map((i) =>
@@ -51,34 +77,51 @@ function tickValues(low, high) {
   );
 }
 
-/** The smallest round number that is not below the value: 1, 2 or 5 (or another mantissa) times a power of ten. */
-function niceAbove(value, mantissas = [1, 2, 5, 10]) {
+/**
+ * The smallest round number that is not below the value: 1, 2 or 5 (or another mantissa) times a power of ten.
+ * @param {number} value
+ */
+export function niceAbove(value, mantissas = [1, 2, 5, 10]) {
   const decade = 10 ** Math.floor(Math.log10(Math.max(value, 1e-9)));
-  return Number((decade * mantissas.find((m) => m * decade >= value * (1 - 1e-9))).toPrecision(6));
+  const mantissa = mantissas.find((m) => m * decade >= value * (1 - 1e-9)) ?? NaN;
+  return Number((decade * mantissa).toPrecision(6));
 }
 
-/** A limit for an axis: round, and close enough above the value to leave little room empty. */
-const axisLimit = (value) => niceAbove(value, [1, 1.5, 2, 3, 4, 6, 8, 10]);
+/**
+ * A limit for an axis: round, and close enough above the value to leave little room empty.
+ * @param {number} value
+ */
+export const axisLimit = (value) => niceAbove(value, [1, 1.5, 2, 3, 4, 6, 8, 10]);
 
 // ---- elements ------------------------------------------------------------------------------------------------
 
-function set(node, attributes) {
+/** @type {<Node extends Element>(node: Node, attributes: Attributes) => Node} */
+export function set(node, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+    if (node.getAttribute(name) !== String(value)) node.setAttribute(name, String(value));
   }
   return node;
 }
 
-function html(tag, attributes = {}, ...children) {
+/**
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Attributes} attributes
+ * @param {...(Node | string)} children
+ */
+export function html(tag, attributes = {}, ...children) {
   const node = set(document.createElement(tag), attributes);
   node.append(...children);
   return node;
 }
 
-/** Puts shapes ([tag, attributes, text]) into an SVG; keeps the nodes that fit, so that bars can glide in CSS. */
+/**
+ * Puts shapes into an SVG; keeps the nodes that fit, so that bars can glide in CSS.
+ * @type {(svg: SVGElement, shapes: Shape[]) => void}
+ */
 function paint(svg, shapes) {
   shapes.forEach(([tag, attributes, text = ""], i) => {
-    let node = svg.childNodes[i];
+    let node = svg.children[i];
     if (node?.tagName !== tag) {
       const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
       node ? svg.replaceChild(made, node) : svg.append(made);
@@ -88,13 +131,17 @@ function paint(svg, shapes) {
     set(node, attributes);
     if (node.textContent !== text) node.textContent = text;
   });
-  while (svg.childNodes.length > shapes.length) svg.lastChild.remove();
+  while (svg.children.length > shapes.length) svg.children[shapes.length].remove();
 }
 
 // ---- the figure and its parts --------------------------------------------------------------------------------
 
-/** Lays the parts out and keeps them true to the model: update() runs now and whenever one of the traits changes. */
-function assemble({ model, el, name, traits, controls, panels, readout, update }) {
+/**
+ * Lays the parts out and keeps them true to the model: update() runs now and whenever one of the traits changes.
+ * @template Traits
+ * @param {Figure<Traits>} figure
+ */
+export function assemble({ model, el, name, traits, controls, panels, readout, update }) {
   const figure = html(
     "div",
     { class: "kd-fig", role: "group", "aria-label": name },
@@ -113,14 +160,20 @@ function assemble({ model, el, name, traits, controls, panels, readout, update }
   };
 }
 
-/** Hands a reader's choice to the model, which tells update() and, in a notebook, Python. */
-const change = (model, trait) => (value) => {
+/**
+ * Hands a reader's choice to the model, which tells update() and, in a notebook, Python.
+ * @type {<Traits, Name extends keyof Traits>(m: Model<Traits>, trait: Name) => (value: Traits[Name]) => void}
+ */
+export const change = (model, trait) => (value) => {
   model.set(trait, value);
   model.save_changes();
 };
 
-/** A slider over a list of stops, so that evenly spaced keys and thumb serve any scale. */
-function slider({ label, stops, format, spoken, onChange }) {
+/**
+ * A slider over a list of stops, so that evenly spaced keys and thumb serve any scale.
+ * @param {Slider} slider
+ */
+export function slider({ label, stops, format, spoken, onChange }) {
   const input = html("input", {
     type: "range",
     min: 0,
@@ -137,21 +190,26 @@ function slider({ label, stops, format, spoken, onChange }) {
     input,
     shown,
   );
+  /** @param {number} value */
   const show = (value) => {
     const i = nearest(stops, value);
-    input.value = i;
+    input.value = String(i);
     input.style.setProperty("--fill", `${(100 * i) / (stops.length - 1)}%`);
     input.setAttribute("aria-valuetext", `${spoken} ${format(value)}`);
     shown.textContent = format(value);
   };
-  return { node, show };
+  return { node, input, show };
 }
 
-const nearest = (stops, value) =>
+/** @type {(stops: number[], value: number) => number} */
+export const nearest = (stops, value) =>
   stops.reduce((best, stop, i) => (Math.abs(stop - value) < Math.abs(stops[best] - value) ? i : best), 0);
 
-/** One of several: native radio buttons, so that arrow keys and screen readers work as everywhere. */
-function choice({ label, items, onChange, kind }) {
+/**
+ * One of several: native radio buttons, so that arrow keys and screen readers work as everywhere.
+ * @param {Choice} choice
+ */
+export function choice({ label, items, onChange, kind }) {
   const group = `kd-${Math.random().toString(36).slice(2)}`;
   const inputs = items.map(({ spoken }, i) => {
     const input = html("input", { type: "radio", name: group, "aria-label": spoken });
@@ -170,11 +228,16 @@ function choice({ label, items, onChange, kind }) {
     html("span", { class: "kd-label", "aria-hidden": "true" }, label),
     row,
   );
-  return { node, show: (i) => void (inputs[i].checked = true) };
+  /** @param {number} i */
+  const show = (i) => void (inputs[i].checked = true);
+  return { node, show };
 }
 
-/** The images as thumbnails to choose from. */
-function thumbnails({ label, images, names, onChange }) {
+/**
+ * The images as thumbnails to choose from.
+ * @param {Thumbnails} thumbnails
+ */
+export function thumbnails({ label, images, names, onChange }) {
   const items = names.map((name, i) => ({
     content: html("span", {}, picture(images, i)),
     spoken: `image ${i + 1}, labelled ${name}`,
@@ -182,22 +245,36 @@ function thumbnails({ label, images, names, onChange }) {
   return choice({ label, items, onChange, kind: "thumbnails" });
 }
 
-/** Image i of { shape: [K, H, W, channels], bytes: base64 } on a canvas of its own pixels. */
-function picture({ shape: [, height, width, channels], bytes }, i) {
+/**
+ * Image i on a canvas of its own pixels.
+ * @type {(images: Packed, i: number) => HTMLCanvasElement}
+ */
+export function picture({ shape: [, height, width, channels], bytes }, i) {
   const canvas = html("canvas", { width, height, "aria-hidden": "true" });
-  const pixels = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0)).subarray(i * height * width * channels);
+  const pixels = decoded(bytes).subarray(i * height * width * channels);
   const data = new ImageData(width, height);
   for (let p = 0; p < width * height; p++) {
     for (let c = 0; c < 3; c++) data.data[4 * p + c] = pixels[p * channels + (channels === 3 ? c : 0)];
     data.data[4 * p + 3] = 255;
   }
-  canvas.getContext("2d").putImageData(data, 0, 0);
+  brushOf(canvas).putImageData(data, 0, 0);
   return canvas;
 }
 
+/** @param {string} bytes */
+export const decoded = (bytes) => Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
+
+/** @param {HTMLCanvasElement} canvas */
+export function brushOf(canvas) {
+  const brush = canvas.getContext("2d");
+  if (!brush) throw new Error("this browser gives no canvas to draw on");
+  return brush;
+}
+
 /** What the figure says in words; the numbers behind it are in its data- attributes, at full precision. */
-function readout() {
+export function readout() {
   const node = html("p", { class: "kd-readout", "aria-live": "polite", "aria-atomic": "true" });
+  /** @type {(text: string, values: Record<string, unknown>) => void} */
   const show = (text, values) => {
     if (node.textContent !== text) node.textContent = text;
     for (const [name, value] of Object.entries(values))
@@ -209,14 +286,15 @@ function readout() {
 /**
  * A titled picture that is drawn in pixels of its real width, so that text keeps its size on a phone.
  * The legend is [[kind, words], …]; words of no kind ("") are a remark; a function's words are live.
- * draw(width) returns { height, shapes, summary }, and invert (pixels to x value) where onPoint is wanted.
+ * @param {Panel} panel
  */
-function panel({ title, legend, draw, onPoint }) {
+export function panel({ title, legend, draw, onPoint }) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("role", "img");
   const keys = legend.map(([kind]) => html("span", { class: kind && `kd-key ${kind}` }));
   const head = [html("p", { class: "kd-title" }, title), html("p", { class: "kd-legend" }, ...keys)];
   const node = html("div", { class: "kd-panel" }, ...head, svg);
+  /** @type {((pixel: number) => number) | undefined} */
   let invert;
   const show = () => {
     legend.forEach(([, words], i) => (keys[i].textContent = typeof words === "function" ? words() : words));
@@ -232,14 +310,18 @@ function panel({ title, legend, draw, onPoint }) {
     });
     paint(svg, drawn.shapes);
   };
-  if (onPoint) followPointer(svg, (x) => onPoint(invert(x)));
+  if (onPoint) followPointer(svg, (x) => invert && onPoint(invert(x)));
   const observer = new ResizeObserver(show);
   observer.observe(node);
-  return { node, show, stop: () => observer.disconnect() };
+  return { node, svg, show, stop: () => observer.disconnect() };
 }
 
-/** A second way to move a marker, for mouse and finger; the keyboard's way is the slider. */
+/**
+ * A second way to move a marker, for mouse and finger; the keyboard's way is the slider.
+ * @type {(svg: SVGElement, onMove: (x: number) => void) => void}
+ */
 function followPointer(svg, onMove) {
+  /** @param {PointerEvent} event */
   const move = (event) => onMove(event.clientX - svg.getBoundingClientRect().left);
   svg.classList.add("kd-pointable");
   svg.addEventListener("pointerdown", (event) => {
@@ -251,22 +333,28 @@ function followPointer(svg, onMove) {
 
 // ---- drawings: numbers in, shapes out ------------------------------------------------------------------------
 
-const text = (kind, x, y, content, anchor = "start") => [
+/** @type {(kind: string, x: number, y: number, content: string, anchor?: string) => Shape} */
+export const text = (kind, x, y, content, anchor = "start") => [
   "text",
   { class: kind, x, y, "text-anchor": anchor, "dominant-baseline": "central" },
   content,
 ];
-const line = (kind, x1, y1, x2, y2) => ["line", { class: kind, x1, y1, x2, y2 }];
+/** @type {(kind: string, x1: number, y1: number, x2: number, y2: number) => Shape} */
+export const line = (kind, x1, y1, x2, y2) => ["line", { class: kind, x1, y1, x2, y2 }];
 
 /**
  * Horizontal bars: a row for each label, and in it a bar for each series { kind, values }, where kind is one for all
  * rows or a list. The last series' values are written at the right; bold is the row to stress; ends are the words for
  * bars to the left and to the right. Bars beyond the domain end in an arrow head.
+ * @param {Bars} options
  */
-function bars({ width, labels, series, domain: [low, high], format, bold, ticks, ends = [], row = 24 }) {
+export function bars(options) {
+  const { width, labels, series, domain: [low, high], format, bold, ticks, ends = [], row = 24 } = options;
   const thickness = [0, 14, 8, 6][series.length];
+  const numbers = series[series.length - 1].values;
   const left = Math.min(112, 10 + 7.5 * Math.max(...labels.map((label) => label.length)));
   const right = width - 58;
+  /** @param {number} value */
   const x = (value) => left + ((clamp(value, low, high) - low) / (high - low)) * (right - left);
   const bottom = row * labels.length;
   const shapes = ticks.flatMap((tick) => [
@@ -293,38 +381,37 @@ function bars({ width, labels, series, domain: [low, high], format, bold, ticks,
       if (values[i] < low) shapes.push(arrowHead(colour, left - 2, y, thickness, -1));
     });
     shapes.push(
-      text(
-        i === bold ? "kd-number kd-bold" : "kd-number",
-        width,
-        middle,
-        format(series.at(-1).values[i]),
-        "end",
-      ),
+      text(i === bold ? "kd-number kd-bold" : "kd-number", width, middle, format(numbers[i]), "end"),
     );
   });
   return { height: bottom + (ends.length ? 38 : 22), shapes };
 }
 
+/** @type {(kind: string, x: number, y: number, size: number, direction: 1 | -1) => Shape} */
 const arrowHead = (kind, x, y, size, direction) => [
   "path",
   { class: `kd-bar ${kind}`, d: `M${x} ${y}l${direction * 6} ${size / 2}l${-direction * 6} ${size / 2}z` },
 ];
 
 /**
- * Curves over one variable: x and y are { domain, ticks, format, label } (x may be log), lines are { kind, points },
- * marker is { x, ys: [[kind, y, label], …] }, guides are horizontal lines { y, label } or vertical ones { x, label }.
+ * Curves over one variable, with a marker at one of its values and guides, horizontal (y) or vertical (x).
+ * @param {Curves} curves
  */
-function curves({ width, height, x, y, lines, marker, guides = [] }) {
+export function curves({ width, height, x, y, lines, marker, guides = [] }) {
   const [left, right, top, bottom] = [40, width - 12, 12, height - 40];
-  const along = x.log ? Math.log : (value) => value;
+  const along = x.log ? Math.log : Number;
   const [x0, x1] = x.domain.map(along);
+  /** @param {number} value */
   const px = (value) => left + ((clamp(along(value), x0, x1) - x0) / (x1 - x0)) * (right - left);
+  /** @param {number} value */
   const py = (value) =>
     bottom - ((clamp(value, ...y.domain) - y.domain[0]) / (y.domain[1] - y.domain[0])) * (bottom - top);
+  /** @param {number} pixel */
   const invert = (pixel) => {
     const value = x0 + clamp((pixel - left) / (right - left), 0, 1) * (x1 - x0);
     return x.log ? Math.exp(value) : value;
   };
+  /** @type {Shape[]} */
   const shapes = [
     ...y.ticks.flatMap((tick) => [
       line("kd-grid", left, py(tick), right, py(tick)),
@@ -345,7 +432,7 @@ function curves({ width, height, x, y, lines, marker, guides = [] }) {
       px(marker.x),
       bottom,
     ),
-    ...lines.map(({ kind, points }) => [
+    ...lines.map(/** @returns {Shape} */ ({ kind, points }) => [
       "path",
       {
         class: `kd-line ${kind}`,
@@ -353,7 +440,7 @@ function curves({ width, height, x, y, lines, marker, guides = [] }) {
       },
     ]),
     ...guides.map((guide) => guideLabel(guide, { left, right, bottom, px, py })),
-    ...marker.ys.flatMap(([kind, value, label = ""]) => {
+    ...marker.ys.flatMap(/** @returns {Shape[]} */ ([kind, value, label = ""]) => {
       const [cx, cy] = [px(marker.x), py(value)];
       const [at, anchor] = cx + 50 < right ? [cx + 9, "start"] : [cx - 9, "end"];
       return [
@@ -365,6 +452,7 @@ function curves({ width, height, x, y, lines, marker, guides = [] }) {
   return { height, shapes, invert };
 }
 
+/** @type {(guide: Guide, frame: Frame) => Shape} */
 function guideLabel({ x, y, label }, { left, right, bottom, px, py }) {
   if (y !== undefined) return text("kd-tick kd-halo", left + 4, py(y) - 9, label);
   const fits = px(x) + 7 * label.length < right;

@@ -1,31 +1,69 @@
+// @ts-check
 // Chapter 3: the two terms of the loss, and what each asks of every logit, against temperature and weight.
 
+import {
+  assemble,
+  axisLimit,
+  bars,
+  change,
+  choice,
+  curves,
+  fixed,
+  html,
+  logSoftmax,
+  nearest,
+  niceAbove,
+  panel,
+  range,
+  ranked,
+  readout,
+  short,
+  signed,
+  slider,
+  softmax,
+  sum,
+  temperatureStops,
+  tickValues,
+  topClasses,
+} from "./kit.js";
+
+/** @type {Limits} */
 const LIMITS = [0.5, 50];
 
+/** @type {(teacher: number[], student: number[], temperature: number) => number} */
 function divergence(teacher, student, temperature) {
   const [logp, logq] = [logSoftmax(teacher, temperature), logSoftmax(student, temperature)];
   return sum(logp.map((lp, c) => (lp > -700 ? Math.exp(lp) * (lp - logq[c]) : 0)));
 }
 
+/** @type {(teacher: number[], student: number[], temperature: number) => number} */
 const softLoss = (teacher, student, temperature) =>
   temperature ** 2 * divergence(teacher, student, temperature);
 
-/** What T² · KL comes to as T grows: half the mean square of the logits' differences, each set of logits centred. */
+/**
+ * What T² · KL comes to as T grows: half the mean square of the logits' differences, each set of logits centred.
+ * @type {(teacher: number[], student: number[]) => number}
+ */
 function matchingLimit(teacher, student) {
   const differences = teacher.map((z, c) => z - student[c]);
   const mean = sum(differences) / differences.length;
   return sum(differences.map((d) => (d - mean) ** 2)) / (2 * differences.length);
 }
 
+/**
+ * @param {Host<
+ *   { teacher_logits: number[], label: number, classes: string[] },
+ *   { student_logits: number[], temperature: number, soft_weight: number, chosen_class: number }
+ * >} host
+ */
 function render({ model, el }) {
   const { teacher_logits: teacher, label, classes } = model.get("state");
   const stops = temperatureStops(...LIMITS);
   const reach = niceAbove(Math.max(...[...teacher, ...model.get("student_logits")].map(Math.abs)));
 
   const now = () => {
-    const [student, temperature, weight] = ["student_logits", "temperature", "soft_weight"].map((trait) =>
-      model.get(trait),
-    );
+    const student = model.get("student_logits");
+    const [temperature, weight] = [model.get("temperature"), model.get("soft_weight")];
     const [p, q] = [softmax(teacher, temperature), softmax(student, temperature)];
     const hard = softmax(student).map((s, c) => (1 - weight) * (s - Number(c === label)));
     const soft = q.map((s, c) => weight * temperature * (s - p[c]));
@@ -133,7 +171,7 @@ function render({ model, el }) {
     onPoint: (t) => change(model, "temperature")(stops[nearest(stops.map(Math.log), Math.log(t))]),
     draw(width) {
       const { student, temperature, losses } = now();
-      const scaled = stops.map((t) => [t, softLoss(teacher, student, t)]);
+      const scaled = stops.map(/** @returns {Point} */ (t) => [t, softLoss(teacher, student, t)]);
       const limit = matchingLimit(teacher, student);
       const top = axisLimit(1.15 * Math.max(0.01, limit, ...scaled.map(([, loss]) => loss)));
       const drawn = curves({

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,9 +34,13 @@ PAGE = """<div class="kdlib-live">
 </div>"""
 
 
+FROM_KIT = re.compile(r'^import \{[^}]*\} from "\./kit\.js";\n', re.MULTILINE)
+
+
 def module(name: str) -> str:
-    """The figure's ES module: the shared kit.js followed by NAME.js."""
-    return "\n".join((HERE / file).read_text(encoding="utf-8") for file in ("kit.js", f"{name}.js"))
+    """The figure's ES module: the shared kit.js and NAME.js, which imports it for linters and types only."""
+    kit, figure = ((HERE / file).read_text(encoding="utf-8") for file in ("kit.js", f"{name}.js"))
+    return f"{kit}\n{FROM_KIT.sub('', figure)}"
 
 
 class LiveFigure(anywidget.AnyWidget):

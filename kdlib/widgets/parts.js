@@ -1,9 +1,36 @@
+// @ts-check
 // Chapter 8: the two parts of the soft-target loss, and what becomes of the second when the teacher is sure.
 
+import {
+  assemble,
+  axisLimit,
+  bars,
+  change,
+  clamp,
+  curves,
+  fixed,
+  panel,
+  range,
+  ranked,
+  readout,
+  short,
+  signed,
+  slider,
+  softmax,
+  temperatureStops,
+  thumbnails,
+  topClasses,
+} from "./kit.js";
+
+/** @type {Limits} */
 const HEAT = [1, 10];
+/** @type {Limits} */
 const SURER = [-10, 20];
 
-/** Softmax over all classes but the label, which gets 0. */
+/**
+ * Softmax over all classes but the label, which gets 0.
+ * @type {(logits: number[], label: number, temperature: number) => number[]}
+ */
 function amongOthers(logits, label, temperature) {
   const p = softmax(
     logits.filter((_, c) => c !== label),
@@ -12,18 +39,27 @@ function amongOthers(logits, label, temperature) {
   return p.toSpliced(label, 0, 0);
 }
 
+/**
+ * @param {Host<
+ *   { student: number[][], teacher: number[][], labels: number[], classes: string[], images: Packed },
+ *   { example: number, temperature: number, surer: number }
+ * >} host
+ */
 function render({ model, el }) {
   const { student: students, teacher: teachers, labels, classes, images } = model.get("state");
 
+  /** @param {number} surer */
   const raised = (surer) => {
     const example = model.get("example");
     return teachers[example].with(labels[example], teachers[example][labels[example]] + surer);
   };
+  /** @param {number} surer */
   const weightAt = (surer) =>
     1 - softmax(raised(surer), model.get("temperature"))[labels[model.get("example")]];
 
   const now = () => {
-    const [example, temperature, surer] = ["example", "temperature", "surer"].map((trait) => model.get(trait));
+    const [example, temperature] = [model.get("example"), model.get("temperature")];
+    const surer = model.get("surer");
     const label = labels[example];
     const [student, teacher] = [students[example], raised(surer)];
     const [ps, pt] = [student, teacher].map((z) => softmax(z, temperature)[label]);

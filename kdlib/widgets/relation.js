@@ -1,22 +1,50 @@
+// @ts-check
 // Chapter 7: a student's map of the images, its distances beside the teacher's, and the loss that compares them.
+
+import {
+  assemble,
+  brushOf,
+  change,
+  clamp,
+  fixed,
+  line,
+  panel,
+  picture,
+  range,
+  readout,
+  slider,
+  sum,
+  text,
+} from "./kit.js";
 
 const NEIGHBOURS = 5;
 // Both in units of the mean distance; what lies beyond is drawn at the edge.
 const REACH = 1.5;
 const FARTHEST = 2.6;
 
+/**
+ * @param {Host<
+ *   { maps: Point[][], distances: number[], images: Packed, names: string[], colours: string[],
+ *     moments: string[] },
+ *   { moment: number, example: number, turn: number }
+ * >} host
+ */
 function render({ model, el }) {
   const { maps, distances, images, names, colours, moments } = model.get("state");
   const count = names.length;
   const pairs = range(count).flatMap((i) => range(count - i - 1).map((k) => [i, i + k + 1]));
 
+  /** @type {(a: Point, b: Point) => number} */
   const between = ([ax, ay], [bx, by]) => Math.hypot(ax - bx, ay - by);
   // As in RKD, each network's distances are in units of their own mean.
+  /** @param {number[]} values */
   const inOwnUnit = (values) => {
     const mean = sum(values) / values.length;
     return values.map((value) => value / mean);
   };
+  /** @param {number} gap */
   const huber = (gap) => (Math.abs(gap) < 1 ? (gap * gap) / 2 : Math.abs(gap) - 0.5);
+  /** @type {(points: Point[], degrees: number) => Point[]} */
   const turned = (points, degrees) => {
     const [c, s] = [Math.cos((degrees * Math.PI) / 180), Math.sin((degrees * Math.PI) / 180)];
     return points.map(([x, y]) => [c * x - s * y, s * x + c * y]);
@@ -28,7 +56,10 @@ function render({ model, el }) {
     return { points, found, loss, example: model.get("example") };
   };
 
-  /** The images nearest to one, by the distances of all pairs. */
+  /**
+   * The images nearest to one, by the distances of all pairs.
+   * @type {(example: number, all: number[]) => number[]}
+   */
   const nearestTo = (example, all) => {
     const own = pairs.flatMap(([i, j], p) =>
       i === example ? [[j, all[p]]] : j === example ? [[i, all[p]]] : [],
@@ -62,7 +93,9 @@ function render({ model, el }) {
     onChange: change(model, "turn"),
   });
 
+  /** @type {(point: Point) => Point} */
   const within = ([x, y]) => [clamp(x, -REACH, REACH), clamp(y, -REACH, REACH)];
+  /** @type {(point: Point) => Point} */
   let toPixels;
   const map = panel({
     title: "The student’s map",
@@ -77,10 +110,11 @@ function render({ model, el }) {
       };
       const places = points.map(toPixels);
       const [cx, cy] = places[example];
+      /** @type {Shape[]} */
       const shapes = [
         ["rect", { class: "kd-ground", x: width / 2 - side / 2, y: 0, width: side, height: side, rx: 6 }],
         ...nearestTo(example, distances).map((i) => line("kd-link", cx, cy, ...places[i])),
-        ...places.map(([x, y], i) => [
+        ...places.map(/** @returns {Shape} */ ([x, y], i) => [
           "image",
           { href: tiles[i], x: x - tile / 2, y: y - tile / 2, width: tile, height: tile },
         ]),
@@ -89,17 +123,18 @@ function render({ model, el }) {
       return { height: side, shapes, summary: `A map of ${count} images; ${neighbours()}` };
     },
   });
+  /** @param {PointerEvent} event */
   const pick = (event) => {
     if (!(event.buttons || event.type === "pointerdown")) return;
-    const box = map.node.querySelector("svg").getBoundingClientRect();
+    const box = map.svg.getBoundingClientRect();
+    /** @type {Point} */
     const here = [event.clientX - box.left, event.clientY - box.top];
     const gaps = now().points.map((point) => between(toPixels(point), here));
     change(model, "example")(gaps.indexOf(Math.min(...gaps)));
   };
-  const svg = map.node.querySelector("svg");
-  svg.classList.add("kd-pickable");
-  svg.addEventListener("pointerdown", pick);
-  svg.addEventListener("pointermove", pick);
+  map.svg.classList.add("kd-pickable");
+  map.svg.addEventListener("pointerdown", pick);
+  map.svg.addEventListener("pointermove", pick);
 
   const compared = panel({
     title: "Distances of all pairs",
@@ -111,14 +146,18 @@ function render({ model, el }) {
     draw(width) {
       const { found, loss, example } = now();
       const [side, left, below] = [Math.min(width - 44, 356), 40, 40];
+      /** @type {((d: number) => number)[]} */
       const [x, y] = [(d) => left + (d / FARTHEST) * side, (d) => side - (d / FARTHEST) * side + 4];
+      /** @param {number} d */
       const cap = (d) => Math.min(d, FARTHEST);
+      /** @param {number[]} chosen */
       const dots = (chosen) =>
         chosen
           .map((p) => `M${x(cap(distances[p])).toFixed(1)} ${y(cap(found[p])).toFixed(1)}h0.01`)
           .join("");
       const own = range(pairs.length).filter((p) => pairs[p].includes(example));
       const ticks = [0, 1, 2];
+      /** @type {Shape[]} */
       const shapes = [
         ...ticks.flatMap((t) => [
           line("kd-grid", left, y(t), left + side, y(t)),
@@ -141,6 +180,7 @@ function render({ model, el }) {
 
   const neighbours = () => {
     const { found, example } = now();
+    /** @param {number[]} all */
     const named = (all) =>
       nearestTo(example, all)
         .map((i) => names[i])
@@ -174,10 +214,13 @@ function render({ model, el }) {
   });
 }
 
-/** Image i as ink of one colour on nothing, so that it can be read on a light ground and on a dark one. */
+/**
+ * Image i as ink of one colour on nothing, so that it can be read on a light ground and on a dark one.
+ * @type {(images: Packed, i: number, colour: string) => string}
+ */
 function inked(images, i, colour) {
   const canvas = picture(images, i);
-  const brush = canvas.getContext("2d");
+  const brush = brushOf(canvas);
   const pixels = brush.getImageData(0, 0, canvas.width, canvas.height);
   const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
   for (let p = 0; p < pixels.data.length; p += 4) pixels.data.set([red, green, blue, pixels.data[p]], p);

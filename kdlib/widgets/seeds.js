@@ -1,10 +1,38 @@
+// @ts-check
 // Chapter 13: paired differences of many seeds, seen as if there had been only the first few.
 
+import {
+  assemble,
+  axisLimit,
+  change,
+  choice,
+  curves,
+  fixed,
+  html,
+  nearest,
+  panel,
+  percent,
+  range,
+  readout,
+  signed,
+  slider,
+  sum,
+  tickValues,
+} from "./kit.js";
+
+/**
+ * @param {Host<
+ *   { questions: string[], differences: number[][], reaches: number[], quantiles: number[],
+ *     orders: number[][], wrong: number[][], clear: number[][] },
+ *   { question: number, seeds: number, order: number }
+ * >} host
+ */
 function render({ model, el }) {
   const { questions, differences, reaches, quantiles, orders, wrong, clear } = model.get("state");
   const most = differences[0].length;
   const counts = range(most - 1).map((i) => i + 2);
 
+  /** @param {number} seeds */
   const interval = (seeds) => {
     const [values, order] = [differences[model.get("question")], orders[model.get("order")]];
     const drawn = order.slice(0, seeds).map((seed) => values[seed]);
@@ -13,7 +41,9 @@ function render({ model, el }) {
     const half = quantiles[seeds - 2] * Math.sqrt(variance / seeds);
     return { mean, low: mean - half, high: mean + half };
   };
+  /** @param {number[][]} table */
   const share = (table) => table[model.get("question")][model.get("seeds") - 2];
+  /** @param {number} value */
   const points = (value) => signed(value);
 
   const which = choice({
@@ -36,7 +66,9 @@ function render({ model, el }) {
     format: (i) => String(i + 1),
     onChange: change(model, "order"),
   });
+  /** @param {number} x */
   const pick = (x) => change(model, "seeds")(counts[nearest(counts, x)]);
+  /** @type {{ domain: Limits, ticks: number[] }} */
   const along = { domain: [2, most], ticks: [2, 3, 5, 10, 15, 20, 30, 40].filter((n) => n <= most) };
 
   const funnel = panel({
@@ -47,7 +79,7 @@ function render({ model, el }) {
     ],
     onPoint: pick,
     draw(width) {
-      const all = counts.map((n) => [n, interval(n)]);
+      const all = counts.map((n) => ({ n, ...interval(n) }));
       const reach = axisLimit(reaches[model.get("question")]);
       const now = interval(model.get("seeds"));
       const drawn = curves({
@@ -60,9 +92,9 @@ function render({ model, el }) {
           format: (v) => fixed(v, reach < 3 ? 1 : 0),
         },
         lines: [
-          { kind: "kd-plain", points: all.map(([n, { low }]) => [n, low]) },
-          { kind: "kd-plain", points: all.map(([n, { high }]) => [n, high]) },
-          { kind: "kd-accent", points: all.map(([n, { mean }]) => [n, mean]) },
+          { kind: "kd-plain", points: all.map(({ n, low }) => [n, low]) },
+          { kind: "kd-plain", points: all.map(({ n, high }) => [n, high]) },
+          { kind: "kd-accent", points: all.map(({ n, mean }) => [n, mean]) },
         ],
         guides: [{ y: 0, label: "" }],
         marker: {

@@ -1,5 +1,29 @@
+// @ts-check
 // Chapter 1: what the label says about an image, beside what a teacher says.
 
+import {
+  assemble,
+  bars,
+  change,
+  html,
+  panel,
+  percent,
+  picture,
+  readout,
+  short,
+  slider,
+  softmax,
+  temperatureStops,
+  thumbnails,
+  topClasses,
+} from "./kit.js";
+
+/**
+ * @param {Host<
+ *   { logits: number[][], labels: number[], classes: string[], images: Packed },
+ *   { example: number, temperature: number }
+ * >} host
+ */
 function render({ model, el }) {
   const { logits, labels, classes, images } = model.get("state");
   const now = () => {
@@ -32,14 +56,23 @@ function render({ model, el }) {
     stop() {},
   };
 
+  /** @type {(title: string, remark: string, kind: string, values: () => number[], words: () => string) => Part} */
   const answer = (title, remark, kind, values, words) =>
     panel({
       title,
       legend: [["", remark]],
       draw(width) {
         const series = [{ kind, values: values() }];
-        const options = { domain: [0, 1], format: (v) => percent(v), bold: now().label, ticks: [0, 0.5, 1] };
-        return { ...bars({ width, labels: classes, series, ...options }), summary: words() };
+        const drawn = bars({
+          width,
+          labels: classes,
+          series,
+          domain: [0, 1],
+          format: (v) => percent(v),
+          bold: now().label,
+          ticks: [0, 0.5, 1],
+        });
+        return { ...drawn, summary: words() };
       },
     });
   const hard = answer(

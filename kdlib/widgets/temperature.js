@@ -1,14 +1,49 @@
+// @ts-check
 // Chapter 2: what the temperature does to the teacher's probabilities, their entropy, and the gradient they give.
 
+import {
+  assemble,
+  axisLimit,
+  bars,
+  change,
+  curves,
+  fixed,
+  logSoftmax,
+  nearest,
+  panel,
+  range,
+  ranked,
+  readout,
+  short,
+  signed,
+  slider,
+  softmax,
+  sum,
+  temperatureStops,
+  thumbnails,
+  topClasses,
+} from "./kit.js";
+
+/** @type {Limits} */
 const LIMITS = [0.1, 50];
 
+/** @type {(logits: number[], temperature: number) => number} */
 const entropy = (logits, temperature) =>
   -sum(logSoftmax(logits, temperature).map((logp) => (logp > -700 ? logp * Math.exp(logp) : 0)));
 
-/** Gradient of KL(teacher || student) at this temperature for a student that says the same of every class. */
+/**
+ * Gradient of KL(teacher || student) at this temperature for a student that says the same of every class.
+ * @type {(logits: number[], temperature: number) => number[]}
+ */
 const gradientOfKL = (logits, temperature) =>
   softmax(logits, temperature).map((p) => (1 / logits.length - p) / temperature);
 
+/**
+ * @param {Host<
+ *   { logits: number[][], labels: number[], classes: string[], images: Packed },
+ *   { example: number, temperature: number }
+ * >} host
+ */
 function render({ model, el }) {
   const { logits, labels, classes, images } = model.get("state");
   const stops = temperatureStops(...LIMITS);

@@ -140,7 +140,12 @@ def test_every_variant_trains_the_student_and_not_the_teacher(
     variant: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made: list[torch.nn.Module] = []
-    monkeypatch.setattr(variants, "networks", lambda work: made.extend(works.networks(work)) or made)
+
+    def noted(work: Work) -> list[torch.nn.Module]:
+        made.extend(works.networks(work))
+        return made
+
+    monkeypatch.setattr(variants, "networks", noted)
     with prepared(tiny((variant,)), variant, tmp_path) as one_round:
         before = [copy.deepcopy(network.state_dict()) for network in made]
         assert one_round() > 0
@@ -178,6 +183,7 @@ def test_both_loops_see_pictures_of_one_size(tmp_path: Path, monkeypatch: pytest
     work = Work("", "", "", 224, 2, 4, (), plain.distillation_loss, (), {})
     ours = works.our_data(work, tmp_path)
     assert len(ours) == (work.steps + 1) * work.batch_size
+    options: dict[str, Any]
     for options in ({}, {"seed": 0, "augment": True}):
         assert next(ours.batches(2, **options)).images.shape == (2, 3, 224, 224)
 
@@ -211,7 +217,7 @@ def test_every_term_of_the_library_is_in_the_table_and_has_a_gradient(
     monkeypatch.setattr(losses, "ROUNDS", 1)
     # All of the compiler but code generation, which takes minutes.
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
-    part = losses.bench(None)
+    part = losses.bench(Repository(Path()))
     assert len(part.rows) == 1 + len(losses.terms()) + len(losses.VARIANTS)
     assert all(row["seconds"] > 0 for row in part.rows)
     sizes = {row["name"]: row for row in part.rows if row["name"] != "step"}

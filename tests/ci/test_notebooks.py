@@ -219,7 +219,7 @@ def test_a_figure_needs_a_description_and_folded_code() -> None:
 
 
 def test_a_live_figure_needs_html_beside_its_widget() -> None:
-    widget = {"output_type": "display_data", "data": {WIDGET_VIEW: {}, "text/plain": "…"}}
+    widget: dict[str, Any] = {"output_type": "display_data", "data": {WIDGET_VIEW: {}, "text/plain": "…"}}
     (finding,) = shown(widget)
     assert "plot: its widget is dead on the page" in finding
     widget["data"]["text/html"] = "<figure></figure>"

@@ -13,9 +13,9 @@ from made_up_course import copy_sources
 
 from ci import notebooks, scaffold
 from ci.__main__ import parser
-from ci.chapters import CourseError, Repository, load_chapters, plan_jobs
+from ci.chapters import CourseError, Repository, load_chapters, plan_jobs, read_notebook, source_of
 from ci.commands import run
-from ci.execute import execute, kernel_environment
+from ci.execute import execute, kernel_environment, write_whole
 from ci.notebooks import with_solutions
 
 TITLE = "How long should a student study?"
@@ -61,7 +61,7 @@ def test_the_chapter_runs_and_its_pictures_are_described(course: Repository) -> 
     (job,) = plan_jobs(course, load_chapters(course)[-1:], "quick")
     (outcome,) = execute(course, [job])
     assert outcome.failure is None
-    executed = notebooks.read_notebook(job.output)
+    executed = read_notebook(job.output)
     assert notebooks.lint_executed(executed, job.output.name) == []
 
 
@@ -70,8 +70,8 @@ def test_its_exercises_take_their_solutions_and_refuse_mistakes(course: Reposito
     own = f"test_chapter{made.number}"
     tests = [f"tests/checks/{own}.py", "tests/checks/test_every_exercise.py", "-k", own]
     python(course, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
-    cells = with_solutions(notebooks.read_notebook(made.source))["cells"]
-    code = [notebooks.source_of(cell) for cell in cells if cell["cell_type"] == "code"]
+    cells = with_solutions(read_notebook(made.source))["cells"]
+    code = [source_of(cell) for cell in cells if cell["cell_type"] == "code"]
     python(
         course, "-c", "\n".join(source for source in code if "%pip" not in source and "plt." not in source)
     )
@@ -137,7 +137,6 @@ def test_a_full_disk_leaves_everything_as_it_was(
     prepare(repository)
     before = files(repository.root)
     left = iter([True] * writes + [False])
-    write_whole = scaffold.write_whole
 
     def full_later(path: Path, content: bytes) -> None:
         if not next(left, True):

@@ -21,7 +21,7 @@ from .conftest import picture
 class Server(http.server.BaseHTTPRequestHandler):
     """Sends one file; may stop after so many bytes, and may ignore Range."""
 
-    content, stops_after, knows_ranges, asked = b"", None, True, []
+    url, content, stops_after, knows_ranges, asked = "", b"", None, True, []
 
     def do_GET(self):
         wanted = self.headers.get("Range")

@@ -294,7 +294,7 @@ def test_with_guards_on_hooks_a_compiled_network_may_be_tapped_to_and_fro(networ
 
 def test_a_network_in_ddp(network, images, tmp_path):
     """One process, gloo: the gradients of a loss on a map are synchronised, and no hook stays."""
-    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)  # type: ignore[attr-defined]
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         before = hooks(network)

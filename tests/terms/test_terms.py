@@ -32,6 +32,8 @@ from kdlib.terms import (
 STAGES = ["layer1", "layer2", "layer3"]
 RELUS = ["layer1.0.relu:input", "layer2.0.relu:input"]
 
+Networks = tuple[nn.Module, nn.Module]
+
 
 @pytest.fixture
 def networks():
@@ -68,7 +70,7 @@ def maps_of(network, images, paths):
     return [maps[path] for path in paths]
 
 
-def value(networks, term, batch):
+def value(networks: Networks, term, batch):
     distiller = Distiller(*networks, [term]).connect(batch[0])
     total, values = distiller(*batch)
     torch.testing.assert_close(total, term.weight * values[term.name])
@@ -173,7 +175,7 @@ def test_hints_have_a_regressor_where_maps_differ_and_none_where_they_fit(networ
     assert [type(connector) for connector in same.connectors] == [nn.Identity]
 
 
-def test_one_list_of_terms_serves_several_distillers(networks, batch):
+def test_one_list_of_terms_serves_several_distillers(networks: Networks, batch):
     terms = [Hints(layers=STAGES)]
     first, second = (Distiller(*networks, terms).connect(batch[0]) for _ in range(2))
     assert not {id(weight) for weight in first.terms.parameters()} & {
@@ -208,7 +210,7 @@ def test_connected_terms_are_their_losses(networks, batch):
     )
 
 
-def test_crd_remembers_which_images_it_saw(networks, batch):
+def test_crd_remembers_which_images_it_saw(networks: Networks, batch):
     distiller = Distiller(*networks, [CRD(labels=torch.arange(40) % 4, width=8, negatives=5)])
     term = distiller.connect(batch[0]).terms[0]
     before = term.memory.student_bank.clone()
@@ -247,12 +249,12 @@ def test_connecting_leaves_both_networks_as_they_were_and_happens_once(networks,
     assert list(distiller.terms[0].connectors) == connectors
 
 
-def test_a_term_that_was_not_connected_says_so(networks, batch):
+def test_a_term_that_was_not_connected_says_so(networks: Networks, batch):
     with pytest.raises(ValueError, match=r"Hints\(1, layers=.*call distiller\.connect\(images\) before"):
         Distiller(*networks, [Hints(layers=STAGES)])(*batch)
 
 
-def test_no_hook_stays_behind(networks, batch):
+def test_no_hook_stays_behind(networks: Networks, batch):
     distiller = Distiller(*networks, [Attention(layers=STAGES)])
     distiller(*batch)
     for network in networks:
@@ -261,7 +263,7 @@ def test_no_hook_stays_behind(networks, batch):
         )
 
 
-def test_taps_that_name_no_module(networks):
+def test_taps_that_name_no_module(networks: Networks):
     with pytest.raises(ValueError, match=r"CifarResNet has no module 'layer9'; near it are .*layer1"):
         Distiller(*networks, [Attention(layers=["layer9"])])
     with pytest.raises(ValueError, match="CifarResNet has no module 'stage1'"):
@@ -278,7 +280,7 @@ def test_outputs_that_a_later_layer_overwrites_are_copied(batch):
     torch.testing.assert_close(total, 1000 * expected)
 
 
-def test_one_layer_under_two_names(networks, batch):
+def test_one_layer_under_two_names(networks: Networks, batch):
     terms = [RKDDistance(layers=EMBEDDING), PKT(layers="classifier:input")]
     _, values = Distiller(*networks, terms)(*batch)
     s, t = (maps_of(network, batch[0], ["classifier:input"])[0] for network in networks)

@@ -33,7 +33,7 @@ class Breaks(Objective):
     def describe(self):
         return ["breaks"]
 
-    def forward(self, images, labels, _indices):
+    def forward(self, images, labels, _indices=None):
         self.steps += 1
         loss = nn.functional.cross_entropy(self.student(images), labels)
         broken = loss * float("nan") if self.steps == self.at else loss
@@ -53,7 +53,7 @@ def test_nan_stops_the_run_at_its_step_and_leaves_the_weights_finite(few):
 class DivergesInTheLoss(Breaks):
     """As a term does on a CPU, which looks at its inputs before the run can look at the loss."""
 
-    def forward(self, images, labels, indices):
+    def forward(self, images, labels, indices=None):
         loss, terms = super().forward(images, labels, indices)
         return check_finite(loss, student=loss.reshape(1, 1)), terms
 

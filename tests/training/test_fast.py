@@ -17,6 +17,7 @@ from kdlib import (
     create_model,
 )
 from kdlib.models import ShuffledTeacher
+from kdlib.models.frozen import freeze
 from kdlib.mutual import Mutual
 from kdlib.training import compiled as compiling
 from kdlib.training import fast
@@ -176,7 +177,7 @@ def test_the_ninth_run_of_a_process_is_compiled_too(distiller, batch, compiler):
 @HIDDEN
 def test_both_students_of_a_pair_are_compiled(batch, compiler):
     networks = [create_model(name, 10, seed=0) for name in ("resnet8", "resnet14")]
-    pair = Mutual(*networks, TERMS[:2])
+    pair = Mutual(networks[0], networks[1], TERMS[:2])
     with compiled(pair, batch[0]):
         pair(*batch)
     assert compiler.frame_count == 2
@@ -222,7 +223,6 @@ def test_without_a_compiler_a_long_run_says_so_and_goes_on(distiller, batch, mon
 
 def test_tapped_layers_are_not_folded(distiller, batch, monkeypatch):
     seen = {}
-    freeze = fast.freeze
     monkeypatch.setattr(
         fast, "freeze", lambda *args, **options: seen.update(options) or freeze(*args, **options)
     )

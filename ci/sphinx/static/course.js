@@ -1,10 +1,12 @@
+// @ts-check
 // What the pages need beyond the theme: what keyboards, screen readers and file:// need.
 
 // A box that scrolls sideways must be reachable by keyboard. Which ones scroll changes with width, fonts and folds.
 const SCROLLING = ".tex, .highlight pre, .kdlib-records pre, .text_html, .pst-scrollable-table-container";
 
+/** @param {Element} box */
 function letKeyboardScroll(box) {
-  if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  if (box.scrollWidth > box.clientWidth) box.setAttribute("tabindex", "0");
   else box.removeAttribute("tabindex");
 }
 
@@ -23,8 +25,8 @@ function nameFoldsByTheirText() {
 // In the sidebar the theme's buttons for folded pages are arrows without a name.
 function namePagesBelow() {
   for (const summary of document.querySelectorAll("nav .toctree-l1 > details > summary")) {
-    const page = summary.closest("li").querySelector("a").textContent.trim();
-    summary.setAttribute("aria-label", `Pages below ${page}`);
+    const page = summary.closest("li")?.querySelector("a")?.textContent.trim();
+    if (page) summary.setAttribute("aria-label", `Pages below ${page}`);
   }
 }
 

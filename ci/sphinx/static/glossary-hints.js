@@ -1,12 +1,19 @@
+// @ts-check
 // Definitions of glossary terms: on hover and focus, and on the first touch; Escape closes, the link leads to the entry.
 
 const GAP = 6;
+/** @type {{ term: HTMLAnchorElement, box: HTMLElement } | null} */
 let open = null;
 
+/** @type {NodeListOf<HTMLAnchorElement>} */
+const terms = document.querySelectorAll("a.kd-term");
+
+/** @param {HTMLAnchorElement} term */
 function definitionOf(term) {
-  return document.getElementById(`definition-${term.hash.slice(1)}`);
+  return /** @type {HTMLElement} */ (document.getElementById(`definition-${term.hash.slice(1)}`));
 }
 
+/** @param {HTMLAnchorElement} term */
 function show(term) {
   hide();
   const box = definitionOf(term);
@@ -36,7 +43,7 @@ function stay() {
   clearTimeout(leaving);
 }
 
-for (const term of document.querySelectorAll("a.kd-term")) {
+for (const term of terms) {
   const box = definitionOf(term);
   document.body.append(box);
   term.setAttribute("aria-describedby", box.id);
@@ -48,7 +55,7 @@ for (const term of document.querySelectorAll("a.kd-term")) {
   term.addEventListener("focus", () => term.matches(":focus-visible") && show(term));
   term.addEventListener("blur", hide);
   // A finger cannot hover: its first touch shows the definition, its second follows the link.
-  term.addEventListener("click", (event) => {
+  term.addEventListener("click", (/** @type {PointerEvent} */ event) => {
     if (event.pointerType === "mouse" || !event.pointerType || open?.term === term) return;
     event.preventDefault();
     show(term);
@@ -59,5 +66,6 @@ for (const term of document.querySelectorAll("a.kd-term")) {
 
 document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
 document.addEventListener("pointerdown", (event) => {
-  if (open && !open.box.contains(event.target) && event.target !== open.term) hide();
+  const at = /** @type {Node} */ (event.target);
+  if (open && !open.box.contains(at) && at !== open.term) hide();
 });

@@ -1,3 +1,4 @@
+// @ts-check
 // Lets KaTeX draw the TeX that ci/sphinx/course_pages.py wrote; loaded where there is mathematics.
 
 for (const element of document.querySelectorAll(".math")) {

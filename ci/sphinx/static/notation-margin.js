@@ -1,15 +1,18 @@
+// @ts-check
 // The symbols of the section in view: in the right sidebar where there is one, else behind a button at the bottom.
 
-const margin = document.querySelector(".kd-notation");
-const fold = margin.querySelector("details");
-const article = margin.parentElement;
+const margin = /** @type {HTMLElement} */ (document.querySelector(".kd-notation"));
+const fold = /** @type {HTMLDetailsElement} */ (margin.querySelector("details"));
+const article = /** @type {HTMLElement} */ (margin.parentElement);
+/** @type {NodeListOf<HTMLElement>} */
+const rows = margin.querySelectorAll("[data-sections]");
 const sidebar = document.querySelector(".bd-sidebar-secondary");
 const wide = matchMedia("(min-width: 1200px)"); // where the theme shows its right sidebar
 
 function place() {
-  const inSidebar = wide.matches && sidebar;
-  (inSidebar ? sidebar : article).append(margin);
-  fold.open = Boolean(inSidebar);
+  const home = (wide.matches && sidebar) || article;
+  home.append(margin);
+  fold.open = home === sidebar;
 }
 
 // Sections come in the order of the page, so the last one that has begun is the one in view.
@@ -25,9 +28,8 @@ function follow() {
   const section = sectionInView().id;
   if (section === shown) return;
   shown = section;
-  const rows = [...margin.querySelectorAll("[data-sections]")];
-  for (const row of rows) row.hidden = !row.dataset.sections.split(" ").includes(section);
-  margin.hidden = rows.every((row) => row.hidden);
+  for (const row of rows) row.hidden = !row.dataset.sections?.split(" ").includes(section);
+  margin.hidden = [...rows].every((row) => row.hidden);
 }
 
 let waiting = false;

@@ -1,22 +1,31 @@
+// @ts-check
 // Prediction questions: their folds answer by themselves; here one is open at a time, read out, and can be taken back.
 // In print the options stand closed, and the answers follow at the end of the page.
 
-// A formula's text is there twice, as MathML and as a drawing, and its TeX a third time.
+/** @param {Element} node */
+const copyOf = (node) => /** @type {Element} */ (node.cloneNode(true));
+
+/**
+ * A formula's text is there twice, as MathML and as a drawing, and its TeX a third time.
+ * @param {Element} option
+ */
 function spokenText(option) {
-  const words = option.cloneNode(true);
+  const words = copyOf(option);
   words.querySelectorAll("summary, .katex-html, annotation").forEach((node) => node.remove());
   return words.textContent.replace(/\s+/g, " ").trim();
 }
 
+/** @param {HTMLElement} box */
 function letAnswersBeTakenBack(box) {
-  const options = [...box.querySelectorAll("details[data-answer]")];
+  /** @type {HTMLDetailsElement[]} */
+  const options = Array.from(box.querySelectorAll("details[data-answer]"));
   const reply = Object.assign(document.createElement("div"), { className: "prediction-spoken" });
   reply.setAttribute("role", "status");
   const again = Object.assign(document.createElement("button"), { type: "button", textContent: "Try again", hidden: true });
   again.className = "prediction-again";
   again.addEventListener("click", () => {
     options.forEach((option) => (option.open = false));
-    options[0].querySelector("summary").focus();
+    options[0].querySelector("summary")?.focus();
   });
   for (const option of options) {
     // Folds of one name: the browser closes the others itself, before anything else can happen.
@@ -32,18 +41,22 @@ function letAnswersBeTakenBack(box) {
   box.append(again, reply);
 }
 
-// The right option with its reason. Ids would be there twice, and that it is right needs no saying.
+/**
+ * The right option with its reason. Ids would be there twice, and that it is right needs no saying.
+ * @type {(box: HTMLElement, number: string) => HTMLElement}
+ */
 function printedAnswer(box, number) {
-  const right = box.querySelector('details[data-answer="right"]');
+  const [right, summary] = box.querySelectorAll('[data-answer="right"], [data-answer="right"] > summary');
   const item = document.createElement("li");
-  const option = Object.assign(document.createElement("strong"), { innerHTML: right.querySelector("summary").innerHTML });
-  const why = [...right.children].filter((node) => !node.matches("summary")).map((node) => node.cloneNode(true));
+  const option = Object.assign(document.createElement("strong"), { innerHTML: summary.innerHTML });
+  const why = [...right.children].filter((node) => node !== summary).map(copyOf);
   why.forEach((node) => [node, ...node.querySelectorAll("[id]")].forEach((each) => each.removeAttribute("id")));
-  why[0].querySelector("strong").remove();
+  why[0].querySelector("strong")?.remove();
   item.append(`Prediction ${number}: `, option, ...why);
   return item;
 }
 
+/** @param {NodeListOf<HTMLElement>} boxes */
 function printAnswersAtTheEnd(boxes) {
   const answers = Object.assign(document.createElement("section"), { className: "prediction-answers" });
   const list = document.createElement("ul");
@@ -53,9 +66,10 @@ function printAnswersAtTheEnd(boxes) {
     box.dataset.number = number;
     list.append(printedAnswer(box, number));
   }
-  document.querySelector(".bd-article").append(answers);
+  document.querySelector(".bd-article")?.append(answers);
 }
 
-const boxes = [...document.querySelectorAll(".prediction")];
+/** @type {NodeListOf<HTMLElement>} */
+const boxes = document.querySelectorAll(".prediction");
 printAnswersAtTheEnd(boxes);
 boxes.forEach(letAnswersBeTakenBack);
