@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from ci.__main__ import parser
@@ -43,7 +44,7 @@ def test_the_make_targets_exist(target):
 def test_kd_takes_the_commands_and_has_the_recipes(line):
     words = shlex.split(line)
     command = get_command(app)
-    while words[0] in getattr(command, "commands", ()):
+    while isinstance(command, TyperGroup) and words[0] in command.commands:
         command = command.commands[words.pop(0)]
     parsed = command.make_context("kd", words).params
     for recipes in [word for word in words if "/" in word and not word.endswith(".json")]:

@@ -183,8 +183,8 @@ def test_both_loops_see_pictures_of_one_size(tmp_path: Path, monkeypatch: pytest
     work = Work("", "", "", 224, 2, 4, (), plain.distillation_loss, (), {})
     ours = works.our_data(work, tmp_path)
     assert len(ours) == (work.steps + 1) * work.batch_size
-    options: dict[str, Any]
-    for options in ({}, {"seed": 0, "augment": True}):
+    both: list[dict[str, Any]] = [{}, {"seed": 0, "augment": True}]
+    for options in both:
         assert next(ours.batches(2, **options)).images.shape == (2, 3, 224, 224)
 
 
