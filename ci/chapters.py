@@ -1,9 +1,10 @@
-"""The chapters: what book/chapters.yml says of them, and the key of an execution that is still current."""
+"""The chapters: what book/ says of them, and the key of an execution that is still current."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 import json
 import re
 import sys
@@ -64,7 +65,7 @@ class Repository:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One entry of chapters.yml."""
+    """One notebook: its title is in its first cell, its place in _toc.yml, the rest in chapters.yml."""
 
     slug: str
     title: str
@@ -86,6 +87,7 @@ class Job:
     chapter: Chapter
     profile: str
     parameters: dict[str, Any]
+    solutions: dict[str, str]
     key: str
     output: Path
 
@@ -101,36 +103,72 @@ class Job:
 
 
 def load_chapters(repository: Repository) -> list[Chapter]:
-    """Read book/chapters.yml; every chapter's notebook is there, and every notebook listed."""
-    listing = repository.book / "chapters.yml"
-    chapters = [
-        Chapter(
-            slug=entry["slug"],
-            title=entry["title"],
-            budget=entry["budget"],
-            parameters=entry.get("parameters", {}),
-            accelerator=entry.get("accelerator", {}),
-            source=repository.book / f"{entry['slug']}.ipynb",
-        )
-        for entry in yaml.safe_load(listing.read_text(encoding="utf-8"))
-    ]
-    listed = {chapter.source.name for chapter in chapters}
-    there = {path.name for path in repository.book.glob("*.ipynb")}
-    if listed != there:
+    """The chapters in the order of book/_toc.yml; each has a notebook and an entry in book/chapters.yml.
+
+    Raises:
+        CourseError: the three do not agree, or an entry cannot be one.
+    """
+    entries = yaml.safe_load((repository.book / "chapters.yml").read_text(encoding="utf-8"))
+    if not (isinstance(entries, dict) and all(isinstance(entry, dict) for entry in entries.values())):
+        raise CourseError("book/chapters.yml has another form: give each chapter an entry under its slug.")
+    slugs = chapter_order(repository)
+    if differing := entries.keys() ^ set(slugs):
         raise CourseError(
-            f"book/chapters.yml and the notebooks in book/ differ in {', '.join(sorted(listed ^ there))}: "
+            f"book/chapters.yml and the notebooks in book/ differ in {', '.join(sorted(differing))}: "
             "list each notebook there once."
         )
-    for chapter in chapters:
-        if set(chapter.budget) != set(PROFILES):
+    return [load_chapter(repository, slug, entries[slug]) for slug in slugs]
+
+
+def chapter_order(repository: Repository) -> list[str]:
+    """The slugs of the notebooks in the order of book/_toc.yml, which is that of their numbers.
+
+    Raises:
+        CourseError: a notebook is not listed, is listed twice or is out of order.
+    """
+    there = {path.stem for path in repository.book.glob("*.ipynb")}
+    contents = yaml.safe_load((repository.book / "_toc.yml").read_text(encoding="utf-8"))
+    slugs = [name for name in listed_files(contents) if name in there]
+    if missing := there.difference(slugs):
+        raise CourseError(f"book/_toc.yml does not list {', '.join(sorted(missing))}: add it.")
+    for before, after in itertools.pairwise(slugs):
+        if before[:2] >= after[:2]:
             raise CourseError(
-                f"book/chapters.yml: {chapter.slug} needs a budget for each of {', '.join(PROFILES)}."
+                f"book/_toc.yml lists {after} after {before}: give each chapter one place, by its number."
             )
-        if not set(chapter.accelerator.values()) <= {"cuda", "cpu"}:
-            raise CourseError(
-                f"book/chapters.yml: {chapter.slug} asks for {chapter.accelerator}: give cuda or cpu."
-            )
-    return chapters
+    return slugs
+
+
+def listed_files(contents: Any) -> Iterator[str]:
+    """The files of a table of contents, in order."""
+    if isinstance(contents, dict):
+        for key, value in contents.items():
+            yield from [value] if key == "file" else listed_files(value)
+    elif isinstance(contents, list):
+        for part in contents:
+            yield from listed_files(part)
+
+
+def load_chapter(repository: Repository, slug: str, entry: dict[str, Any]) -> Chapter:
+    """One chapter, from its notebook and its entry in book/chapters.yml."""
+    source = repository.book / f"{slug}.ipynb"
+    budget, accelerator = entry.get("budget", {}), entry.get("accelerator", {})
+    if set(budget) != set(PROFILES):
+        raise CourseError(f"book/chapters.yml: {slug} needs a budget for each of {', '.join(PROFILES)}.")
+    if not set(accelerator.values()) <= {"cuda", "cpu"}:
+        raise CourseError(f"book/chapters.yml: {slug} asks for {accelerator}: give cuda or cpu.")
+    return Chapter(slug, title_of(source), budget, entry.get("parameters", {}), accelerator, source)
+
+
+def title_of(source: Path) -> str:
+    """The heading that a chapter's notebook starts with."""
+    first = next(iter(read_notebook(source)["cells"]), None)
+    heading = first and first["cell_type"] == "markdown" and re.match(r"# (.+)", source_of(first))
+    if not heading:
+        raise CourseError(
+            f"{source.name} does not start with its title: let its first cell begin with `# …`."
+        )
+    return heading[1].strip()
 
 
 def select(chapters: list[Chapter], wanted: str) -> list[Chapter]:
@@ -172,11 +210,13 @@ def plan_job(repository: Repository, library: Library, chapter: Chapter, profile
                 f"its parameters are {', '.join(defaults)}."
             )
     parameters = {name: value for name, value in asked.items() if value != defaults[name]}
+    # The longer profiles would train the solutions on real data for hours.
+    solutions = solution_cells(notebook) if profile == "quick" else {}
     try:
-        key = execution_key(library, chapter.number, notebook, profile, parameters)
+        key = execution_key(library, chapter.number, notebook, profile, parameters, solutions)
     except SyntaxError as error:
         raise CourseError(f"{chapter.source.name} cannot be read as Python ({error}).") from error
-    return Job(chapter, profile, parameters, key, repository.executed(profile, chapter.slug))
+    return Job(chapter, profile, parameters, solutions, key, repository.executed(profile, chapter.slug))
 
 
 def is_current(job: Job) -> bool:
@@ -184,11 +224,56 @@ def is_current(job: Job) -> bool:
     return job.output.is_file() and course_metadata(read_notebook(job.output)).get("key") == job.key
 
 
+def solution_cells(notebook: Notebook) -> dict[str, str]:
+    """For each solution, by its cell's id, code to be run after the chapter's last cell, in order.
+
+    It runs the exercise as it stands, which has to be open, and then the solution, which has to be right. The
+    exercises are a chapter's last code cells, so a solution finds there what it finds in its place.
+    """
+    texts = {cell["id"]: source_of(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown"}
+    found = {}
+    for cell in notebook["cells"]:
+        number, identity = exercise_number(cell), solution_id(cell)
+        solution = solution_code(texts.get(identity, ""))
+        if number and solution:
+            feedback = f'feedback = checks.check("{number}", answer)\nassert feedback.state =='
+            found[identity] = (
+                f"# The exercise as it stands in the chapter.\n{source_of(cell).rstrip()}\n"
+                f"{feedback} 'open', feedback\n\n"
+                f"# Its solution.\n{solution.rstrip()}\n{feedback} 'right', feedback\n"
+            )
+    return found
+
+
+def exercise_number(cell: Cell) -> str | None:
+    """The number of an exercise, such as "2.1", from its cell's id; None for another cell, or another id."""
+    found = re.fullmatch(r"exercise-(\d+)-(\d+)", cell["id"])
+    return ".".join(found.groups()) if found and "exercise" in tags_of(cell) else None
+
+
+def solution_id(exercise: Cell) -> str:
+    """The id of the Markdown cell that solves an exercise."""
+    identity: str = exercise["id"]
+    return identity.replace("exercise-", "solution-")
+
+
+def solution_code(text: str) -> str | None:
+    """The Python code in a solution's Markdown, or None."""
+    found = re.search(r"^~~~python\n(.*?)^~~~", text, re.MULTILINE | re.DOTALL)
+    return found[1] if found else None
+
+
 def execution_key(
-    library: Library, number: str, notebook: Notebook, profile: str, parameters: dict[str, Any]
+    library: Library,
+    number: str,
+    notebook: Notebook,
+    profile: str,
+    parameters: dict[str, Any],
+    solutions: dict[str, str],
 ) -> str:
-    """The hash of everything that can change a chapter's outputs; its prose cannot, and is left out."""
+    """The hash of all that can change a chapter's outputs, or whether it succeeds; its prose is left out."""
     code = [[cell["id"], source_of(cell)] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    code += [[identity, source] for identity, source in solutions.items()]
     files = library.files(number, [source for _, source in code])
     if profile != "quick":
         # The longer profiles write data/results themselves, so it cannot tell whether to run them again.

@@ -18,24 +18,35 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ci.chapters import BuildError, Job, Repository, course_metadata, read_notebook
+from ci.chapters import BuildError, Job, Repository, course_metadata, read_notebook, source_of, tags_of
 from ci.datanotes import noting
 from ci.machine import core_count, find_device, gpus
 
 # A chapter that takes this many times its budget hangs.
 LIMIT_IN_BUDGETS = 10.0
 KERNEL_START_TIMEOUT = 120
+# The tag of the cells that run the solutions; no chapter has it.
+SOLUTION = "solution"
 KEY_PACKAGES = ("kdlib", "torch", "torchvision", "numpy", "scikit-learn", "matplotlib")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one chapter's execution ended; `failure` is the report to print, or None."""
+    """How one chapter's execution ended.
+
+    Attributes:
+        slug: of the chapter.
+        seconds: that it took, its solutions left aside.
+        budget: what it may take.
+        failure: the report to print, or None.
+        solutions: the seconds that its solutions took.
+    """
 
     slug: str
     seconds: float
     budget: float
     failure: str | None
+    solutions: float = 0.0
 
 
 class UnfinishedError(Exception):
@@ -141,13 +152,19 @@ def execute_one(repository: Repository, job: Job, run: dict[str, Any], limit: fl
     except UnfinishedError as error:
         failure = report(job, error.number, error.source, error.reason)
         notebook, output = error.notebook, failed
-    outcome = Outcome(job.chapter.slug, time.monotonic() - started, job.budget, failure)
+    solved = [cell for cell in notebook.cells if SOLUTION in tags_of(cell)]
+    solutions = sum(cell.metadata.papermill.get("duration", 0) for cell in solved)
+    if failure is None:  # a failed notebook is kept as far as it got, for its author to look into
+        notebook.cells = [cell for cell in notebook.cells if cell not in solved]
+    seconds = time.monotonic() - started - solutions
+    outcome = Outcome(job.chapter.slug, seconds, job.budget, failure, solutions)
     notebook.metadata["course"] = {
         "key": job.key,
         "profile": job.profile,
         "parameters": job.parameters,
         "started": started_at,
-        "seconds": round(outcome.seconds, 1),
+        "seconds": round(seconds, 1),
+        "seconds_of_solutions": round(solutions, 1),
         "budget": job.budget,
         "data": data,
         **run,
@@ -157,41 +174,50 @@ def execute_one(repository: Repository, job: Job, run: dict[str, Any], limit: fl
 
 
 def run_papermill(job: Job, folder: Path, limit: float) -> Any:
-    """Execute a chapter in a folder and return its notebook.
+    """Execute a chapter in a folder, and after its last cell its solutions, and return all of these cells.
 
     Raises:
-        UnfinishedError: it did not run to its end.
+        UnfinishedError: it did not run to its end, an exercise is not open, or a solution is not right.
     """
+    import nbformat
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.engines import NBClientEngine, papermill_engines
     from papermill.exceptions import PapermillExecutionError
     from papermill.execute import execute_notebook
 
     seconds = max(1, round(limit * job.budget))
-    deadline = time.monotonic() + seconds
+    started = time.monotonic()
     begun: list[Any] = []
 
-    class RememberingEngine(NBClientEngine):  # type: ignore[misc]
-        """papermill's own engine, which otherwise loses the notebook when a cell fails or never ends."""
+    def allowed(cell: Any) -> int:
+        """The seconds since the start after which a cell is stopped; the solutions have as many again."""
+        return 2 * seconds if SOLUTION in tags_of(cell) else seconds
+
+    class CourseEngine(NBClientEngine):  # type: ignore[misc]
+        """papermill's own engine and the solutions; the notebook is kept when a cell fails or never ends."""
 
         @classmethod
         def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
+            for identity, source in job.solutions.items():
+                metadata = {"tags": [SOLUTION], "papermill": {"status": nb_man.PENDING}}
+                cell = nbformat.v4.new_code_cell(source, id=f"run-{identity}", metadata=metadata)
+                nb_man.nb.cells.append(cell)
             begun.append(nb_man.nb)
             return super().execute_managed_notebook(nb_man, kernel_name, **options)
 
-    papermill_engines.register("remembering", RememberingEngine)
+    papermill_engines.register("course", CourseEngine)
     try:
         return execute_notebook(
             job.chapter.source,
             None,
             job.parameters,
-            engine_name="remembering",
+            engine_name="course",
             cwd=folder,
             kernel_name="python3",
             progress_bar=False,
             request_save_on_cell_execute=False,
             start_timeout=KERNEL_START_TIMEOUT,
-            timeout_func=lambda _cell: max(1, round(deadline - time.monotonic())),
+            timeout_func=lambda cell: max(1, round(started + allowed(cell) - time.monotonic())),
             extra_arguments=["--IPKernelApp.log_level=50"],
         )
     except PapermillExecutionError as error:
@@ -199,30 +225,36 @@ def run_papermill(job: Job, folder: Path, limit: float) -> Any:
             error.exec_count, error.source, "\n".join(error.traceback), begun[-1]
         ) from error
     except CellTimeoutError as error:
-        reason = f"The chapter was stopped after {seconds} s, in this cell."
-        raise UnfinishedError(*last_started(begun[-1]), reason, begun[-1]) from error
+        number, cell = last_started(begun[-1])
+        reason = f"The chapter was stopped after {allowed(cell)} s, in this cell."
+        raise UnfinishedError(number, cell.source, reason, begun[-1]) from error
     except DeadKernelError as error:
+        number, cell = last_started(begun[-1])
         reason = "The kernel died while it ran this cell, most often for lack of memory."
-        raise UnfinishedError(*last_started(begun[-1]), reason, begun[-1]) from error
+        raise UnfinishedError(number, cell.source, reason, begun[-1]) from error
 
 
-def last_started(notebook: Any) -> tuple[int, str]:
-    """The number and the source of the code cell that was running when the chapter stopped."""
+def last_started(notebook: Any) -> tuple[int, Any]:
+    """The number of the code cell that was running when the chapter stopped, and the cell."""
     begun = [
         cell
         for cell in notebook.cells
         if cell.cell_type == "code" and cell.metadata.papermill.get("start_time") is not None
     ]
-    return len(begun), begun[-1].source
+    return len(begun), begun[-1]
 
 
 def report(job: Job, number: int, source: str, reason: str) -> str:
-    """What a failed chapter prints: chapter, cell number and id, the cell's source, the traceback."""
+    """What a failed chapter prints: chapter, cell or exercise, the cell's source, the traceback."""
     cells = read_notebook(job.chapter.source)["cells"]
-    ids = [cell["id"] for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]) == source]
-    name = f"{number} ({ids[0]})" if ids else f"{number} (the injected parameters)"
+    ids = [cell["id"] for cell in cells if cell["cell_type"] == "code" and source_of(cell) == source]
+    solved = [identity for identity, code in job.solutions.items() if code == source]
+    if solved:
+        where = f"exercise {'.'.join(solved[0].split('-')[1:])} or its solution ({solved[0]})"
+    else:
+        where = f"code cell {number} ({ids[0] if ids else 'the injected parameters'})"
     numbered = "\n".join(f"{line:4}  {text}" for line, text in enumerate(source.splitlines(), start=1))
-    return f"{job.chapter.slug}.ipynb failed in code cell {name}:\n\n{numbered}\n\n{reason}\n"
+    return f"{job.chapter.slug}.ipynb failed in {where}:\n\n{numbered}\n\n{reason}\n"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -237,7 +269,8 @@ def expected_seconds(job: Job) -> float:
     """How long the chapter took last time, or its budget; the longest starts first."""
     if not job.output.is_file():
         return job.budget
-    return float(course_metadata(read_notebook(job.output)).get("seconds", job.budget))
+    noted = course_metadata(read_notebook(job.output))
+    return float(noted.get("seconds", job.budget) + noted.get("seconds_of_solutions", 0))
 
 
 def find_commit(repository: Repository) -> str:
@@ -264,7 +297,8 @@ def find_versions() -> dict[str, str]:
 def describe(outcome: Outcome) -> str:
     """One line on how a chapter ended."""
     end = "done" if outcome.failure is None else "FAILED"
-    return f"{outcome.slug}: {end} in {outcome.seconds:.1f} s of {outcome.budget:.0f} s"
+    solutions = f", its solutions in {outcome.solutions:.1f} s" if outcome.solutions else ""
+    return f"{outcome.slug}: {end} in {outcome.seconds:.1f} s of {outcome.budget:.0f} s{solutions}"
 
 
 def show(line: str) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import statistics
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from ci.chapters import (
     WIDGET_VIEW,
@@ -17,9 +15,12 @@ from ci.chapters import (
     Notebook,
     Repository,
     default_parameters,
+    exercise_number,
     is_progress_bar,
     load_chapters,
     read_notebook,
+    solution_code,
+    solution_id,
     source_of,
     tags_of,
 )
@@ -65,7 +66,7 @@ def lint(chapter: Chapter) -> list[str]:
     if nameless := [n for n, cell in enumerate(notebook["cells"], start=1) if not cell.get("id")]:
         where = ", ".join(map(str, nameless))
         return [f"{chapter.source.name}: cell {where}: no id: run `python -m ci notebooks --fix`."]
-    findings = [*opening(notebook, chapter.title), *(found for rule in RULES for found in rule(notebook))]
+    findings = [found for rule in RULES for found in rule(notebook)]
     return [f"{chapter.source.name}: {where}: {what}" for where, what in findings]
 
 
@@ -145,13 +146,9 @@ def readable_ids(notebook: Notebook) -> Iterator[Finding]:
         seen.add(identity)
 
 
-def opening(notebook: Notebook, title: str) -> Iterator[Finding]:
-    """A chapter opens with its title, its question and what the reader will be able to do."""
-    cells = notebook["cells"]
-    first = source_of(cells[0]) if cells and cells[0]["cell_type"] == "markdown" else ""
-    if not first.startswith(f"# {title}"):
-        yield "first cell", f"does not start with `# {title}`, the title in book/chapters.yml."
-    text = "\n".join(source_of(cell) for cell in cells if cell["cell_type"] == "markdown")
+def opening(notebook: Notebook) -> Iterator[Finding]:
+    """A chapter opens with its question and what the reader will be able to do."""
+    text = "\n".join(source_of(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
     before_first_section = text.split("\n## ", 1)[0]
     if ":::{admonition} In this chapter" not in before_first_section:
         yield "first cell", "`:::{admonition} In this chapter` is missing before the first section."
@@ -219,12 +216,11 @@ def exercises_are_whole(notebook: Notebook) -> Iterator[Finding]:
     if len(exercises) < FEWEST_EXERCISES:
         yield "notebook", f"has {len(exercises)} exercises: a chapter has at least {FEWEST_EXERCISES}."
     for cell in exercises:
-        found = re.fullmatch(r"exercise-(\d+)-(\d+)", cell["id"])
-        if found is None:
+        number = exercise_number(cell)
+        if number is None:
             yield cell["id"], "is an exercise: give it an id such as `exercise-2-1`."
             continue
-        number = ".".join(found.groups())
-        if not source_of(cell).rstrip().splitlines()[-1].startswith(f'checks.check("{number}"'):
+        if source_of(cell).rstrip().splitlines()[-1:] != [f'checks.check("{number}", answer)']:
             yield cell["id"], f'does not end in `checks.check("{number}", answer)`: add it.'
         if f"### Exercise {number}" not in prose:
             yield cell["id"], f"has no text: write a Markdown cell with `### Exercise {number}: …` before it."
@@ -232,6 +228,16 @@ def exercises_are_whole(notebook: Notebook) -> Iterator[Finding]:
         summary = f'<details class="solution"><summary>Solution {number}</summary>'
         if summary not in solution or solution_code(solution) is None:
             yield cell["id"], f"has no whole solution: `{solution_id(cell)}` needs `{summary}` and ~~~python."
+
+
+def exercises_come_last(notebook: Notebook) -> Iterator[Finding]:
+    """No code runs after the exercises, so that a solution finds the chapter as its reader does."""
+    cells = code_cells(notebook)
+    while cells and "exercise" in tags_of(cells[-1]):
+        cells.pop()
+    for cell in cells:
+        if "exercise" in tags_of(cell):
+            yield cell["id"], f"is an exercise before the code `{cells[-1]['id']}`: move it to the end."
 
 
 def closing(notebook: Notebook) -> Iterator[Finding]:
@@ -246,43 +252,13 @@ RULES: tuple[Rule, ...] = (
     readable_ids,
     valid_format,
     nothing_executed,
+    opening,
     setup_and_parameters,
     short_cells,
     claims_are_tagged,
     colon_fences,
     predictions,
     exercises_are_whole,
+    exercises_come_last,
     closing,
 )
-
-
-def solution_id(exercise: Cell) -> str:
-    """The id of the Markdown cell that solves an exercise."""
-    identity: str = exercise["id"]
-    return identity.replace("exercise-", "solution-")
-
-
-def solution_code(text: str) -> str | None:
-    """The Python code in a solution's Markdown, or None."""
-    found = re.search(r"^~~~python\n(.*?)^~~~", text, re.MULTILINE | re.DOTALL)
-    return found.group(1) if found else None
-
-
-def with_solutions(notebook: Notebook) -> Notebook:
-    """A copy with every solution in its exercise's cell and every check asserted to find the answer right."""
-    solved: Notebook = json.loads(json.dumps(notebook))
-    texts = {cell["id"]: source_of(cell) for cell in solved["cells"] if cell["cell_type"] == "markdown"}
-    for cell in code_cells(solved):
-        if "exercise" not in tags_of(cell):
-            continue
-        code = solution_code(texts.get(solution_id(cell), ""))
-        if code is None:
-            raise CourseError(f"{cell['id']} has no solution: add the cell `{solution_id(cell)}`.")
-        cell["source"] = f"{code.rstrip()}\n{asserted_check(source_of(cell))}"
-    return solved
-
-
-def asserted_check(exercise: str) -> str:
-    """The exercise's last statement, its check, as an assertion that the answer is right."""
-    last: Any = ast.parse(exercise).body[-1]
-    return f"feedback = {ast.unparse(last)}\nassert feedback.state == 'right', feedback\n"

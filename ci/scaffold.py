@@ -6,8 +6,6 @@ import re
 import unicodedata
 from pathlib import Path
 
-import yaml
-
 from ci.chapters import Chapter, CourseError, Repository, load_chapters
 from ci.execute import write_whole
 
@@ -44,7 +42,7 @@ def make_chapter(repository: Repository, title: str) -> list[Path]:
         if path.exists():
             raise CourseError(f"{path.relative_to(repository.root)} is there already: move it away first.")
     contents = {path: filled(name, number, title) for path, name in new.items()}
-    contents |= listed(repository, chapters[-1], slug, title)
+    contents |= listed(repository, chapters[-1], slug)
     write_all(contents)
     return list(contents)
 
@@ -72,20 +70,18 @@ def filled(name: str, number: int, title: str) -> str:
     return text.replace(TEMPLATE_NUMBER, str(number)).replace(TEMPLATE_TITLE, title)
 
 
-def listed(repository: Repository, last: Chapter, slug: str, title: str) -> dict[Path, str]:
+def listed(repository: Repository, last: Chapter, slug: str) -> dict[Path, str]:
     """chapters.yml and _toc.yml with the chapter after the last one; comments and layout stay.
 
     Raises:
-        CourseError: _toc.yml does not list the last chapter.
+        CourseError: _toc.yml lists the last chapter in another form than the others.
     """
     listing, contents = repository.book / "chapters.yml", repository.book / "_toc.yml"
-    entry = yaml.safe_dump([{"slug": slug, "title": title}], allow_unicode=True, sort_keys=False, width=1000)
-    entry += f'  needs: ["{last.number}"]\n'
-    entry += "  budget: {quick: 60, short: 3600, full: 3600}\n  parameters: {}\n"
+    entry = f'{slug}:\n  needs: ["{last.number}"]\n  budget: {{quick: 60, short: 3600, full: 3600}}\n'
     text = contents.read_text(encoding="utf-8")
     found = re.search(rf"^( *- )file: {re.escape(last.slug)}\n", text, re.MULTILINE)
     if found is None:
-        raise CourseError(f"book/_toc.yml does not list {last.slug}: add it.")
+        raise CourseError(f"book/_toc.yml does not list {last.slug} on a line of its own: give it one.")
     after = f"{found.group(1)}file: {slug}\n"
     return {
         listing: listing.read_text(encoding="utf-8").rstrip("\n") + f"\n{entry}",

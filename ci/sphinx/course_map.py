@@ -8,7 +8,7 @@ stops.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ class Station:
 
     number: int
     slug: str
-    title: str
     needs: tuple[int, ...]
     middle: float
 
@@ -73,8 +72,7 @@ def read_route(line: str) -> Route:
 
 def read_parts(folder: Path) -> tuple[list[tuple[str, list[Station]]], float]:
     """The parts of the course with their chapters, placed from the top down, and the height of them all."""
-    listing = yaml.safe_load((folder / "chapters.yml").read_text(encoding="utf-8"))
-    entries = {entry["slug"]: entry for entry in listing}
+    entries = yaml.safe_load((folder / "chapters.yml").read_text(encoding="utf-8"))
     parts, down = [], 0.0
     for part in yaml.safe_load((folder / "_toc.yml").read_text(encoding="utf-8"))["parts"]:
         slugs = [page["file"] for page in part["chapters"] if page["file"] in entries]
@@ -84,7 +82,7 @@ def read_parts(folder: Path) -> tuple[list[tuple[str, list[Station]]], float]:
         stations = []
         for slug in slugs:
             needs = tuple(int(number) for number in entries[slug].get("needs", ()))
-            stations.append(Station(int(slug[:2]), slug, entries[slug]["title"], needs, down + ROW / 2))
+            stations.append(Station(int(slug[:2]), slug, needs, down + ROW / 2))
             down += ROW
         parts.append((part["caption"], stations))
     return parts, down
@@ -126,7 +124,9 @@ def drawing(width: float, height: float, shapes: str) -> str:
     return f'<svg aria-hidden="true" {size}>{shapes}</svg>'
 
 
-def list_stations(parts: Sequence[tuple[str, list[Station]]], routes: Sequence[Route]) -> str:
+def list_stations(
+    parts: Sequence[tuple[str, list[Station]]], routes: Sequence[Route], titles: Mapping[str, nodes.title]
+) -> str:
     """The chapters as links, part by part; what the drawings show is there for screen readers."""
     lines = []
     for caption, stations in parts:
@@ -138,7 +138,7 @@ def list_stations(parts: Sequence[tuple[str, list[Station]]], routes: Sequence[R
             )
             lines.append(
                 f'<li><a href="{station.slug}.html"><span class="kd-map-number">{station.number}</span>'
-                f"<span>{html.escape(station.title)}</span></a>"
+                f"<span>{html.escape(titles[station.slug].astext())}</span></a>"
                 f'<span class="kd-map-words"> ({needs}; routes {letters})</span></li>'
             )
         lines.append("</ol>")
@@ -186,7 +186,7 @@ def draw_map(app: Sphinx, page: nodes.document, _name: str) -> None:
         drawn = [
             '<figure class="kd-map"><div class="kd-map-body">',
             draw_needs(stations, height),
-            list_stations(parts, routes),
+            list_stations(parts, routes, app.env.titles),
             draw_routes(stations, routes, height),
             f"</div><figcaption>{EXPLANATION}</figcaption>",
             f"</figure>{list_routes(routes, minutes)}",

@@ -1,5 +1,7 @@
 """Exercises and claims: what is said of an answer, and what stops a chapter."""
 
+from pathlib import Path
+
 import pytest
 
 from kdlib import checks
@@ -57,3 +59,9 @@ class TestClaims:
     def test_claims_need_a_bound(self):
         with pytest.raises(ValueError, match="has no bound"):
             checks.claim("It gains", 3.0)
+
+
+def test_every_chapter_with_checkers_has_tests_of_them():
+    checkers = Path(exercises.__file__).parent.glob("chapter[0-9][0-9].py")
+    tests = Path(__file__).parent.glob("test_chapter[0-9][0-9].py")
+    assert {path.stem for path in checkers} == {path.stem.removeprefix("test_") for path in tests}

@@ -13,12 +13,10 @@ from ci.records import slug_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = """\
-- slug: 01-alone
-  title: Alone
+01-alone:
   budget: {quick: 60, short: 60, full: 60}
   parameters: {short: {seed: 7}}
-- slug: 02-library
-  title: Library
+02-library:
   budget: {quick: 60, short: 60, full: 60}
 """
 CONFIGURATION = """\
@@ -92,6 +90,18 @@ def chapter_cells(title: str, *sources: str) -> list[dict[str, Any]]:
     parameters = 'profile = "quick"\nseed = 0'
     cells = [code(f"step-{number}", source) for number, source in enumerate(sources, start=1)]
     return [markdown("title", f"# {title}"), code("parameters", parameters, "parameters"), *cells]
+
+
+def exercise_cells(number: str, exercise: str, solution: str) -> list[dict[str, Any]]:
+    """The three cells of an exercise; its number is chapter first, as in "2.1"."""
+    identity = f"exercise-{number.replace('.', '-')}"
+    solved = f"Add.\n\n~~~python\n{solution}\n~~~"
+    text = f'<details class="solution"><summary>Solution {number}</summary>\n\n{solved}\n\n</details>'
+    return [
+        markdown(f"{identity}-text", f"### Exercise {number}: add"),
+        code(identity, f'{exercise}\nchecks.check("{number}", answer)', "exercise"),
+        markdown(identity.replace("exercise", "solution"), text),
+    ]
 
 
 def keep_record(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from made_up_course import chapter_cells, exercise_cells, write_notebook
 
 from ci import chapters
 from ci.chapters import CourseError, Job, Repository
@@ -80,6 +82,39 @@ def test_code_makes_its_own_chapter_stale_and_prose_makes_none(repository: Repos
     assert job_of("02").key == before["02"]
 
 
+def test_a_changed_solution_makes_its_chapter_stale_where_it_is_run(
+    repository: Repository, job_of: JobOf
+) -> None:
+    def keys() -> dict[str, str]:
+        return {profile: job_of("01", profile).key for profile in chapters.PROFILES}
+
+    cells = chapter_cells("Alone", "answer = 1")
+    write_notebook(repository.book / "01-alone.ipynb", *cells)
+    without = keys()
+    solved = exercise_cells("1.1", "answer = ...", "answer = 1 + 1")
+    write_notebook(repository.book / "01-alone.ipynb", *cells, *solved)
+    before = keys()
+    assert all(before[profile] != without[profile] for profile in chapters.PROFILES)
+    write_notebook(repository.book / "01-alone.ipynb", *cells, *solved[:2], edited(solved[2], "Add.", "Sum."))
+    assert keys() == before
+    write_notebook(repository.book / "01-alone.ipynb", *cells, *solved[:2], edited(solved[2], "1 + 1", "2"))
+    after = keys()
+    assert [profile for profile in chapters.PROFILES if after[profile] != before[profile]] == ["quick"]
+
+
+def test_what_a_solution_alone_imports_makes_the_chapter_stale(repository: Repository, job_of: JobOf) -> None:
+    solved = exercise_cells("1.1", "answer = ...", "import kdlib")
+    write_notebook(repository.book / "01-alone.ipynb", *chapter_cells("Alone"), *solved)
+    before = job_of("01").key
+    (repository.root / "kdlib/__init__.py").write_text("answer = 43\n")
+    assert job_of("01").key != before
+
+
+def edited(cell: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    assert cell["source"].count(old) == 1
+    return cell | {"source": cell["source"].replace(old, new)}
+
+
 def test_profile_and_parameters_are_part_of_the_key(repository: Repository, job_of: JobOf) -> None:
     keys = {job_of("01", profile).key for profile in chapters.PROFILES}
     assert len(keys) == 3
@@ -131,9 +166,76 @@ def test_a_parameter_that_the_notebook_lacks_is_told_the_valid_ones(
         job_of("01", "short")
 
 
-def test_notebooks_and_listing_must_agree(repository: Repository) -> None:
+def contents_with(repository: Repository, old: str, new: str) -> None:
+    contents = repository.book / "_toc.yml"
+    assert contents.read_text().count(old) == 1
+    contents.write_text(contents.read_text().replace(old, new))
+
+
+def test_a_notebook_has_to_be_in_the_contents_and_in_the_listing(repository: Repository) -> None:
     (repository.book / "03-more.ipynb").write_text("{}")
-    with pytest.raises(CourseError, match=r"differ in 03-more\.ipynb"):
+    with pytest.raises(CourseError, match=r"_toc\.yml does not list 03-more: add it"):
+        chapters.load_chapters(repository)
+    contents_with(repository, "{file: 02-library}", "{file: 02-library}, {file: 03-more}")
+    with pytest.raises(
+        CourseError, match=r"chapters\.yml and the notebooks in book/ differ in 03-more: list"
+    ):
+        chapters.load_chapters(repository)
+
+
+def test_an_entry_without_a_notebook_is_named(repository: Repository) -> None:
+    (repository.book / "02-library.ipynb").unlink()
+    with pytest.raises(CourseError, match="differ in 02-library: list each notebook there once"):
+        chapters.load_chapters(repository)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            "{file: 02-library}, {file: 01-alone}",
+            "lists 01-alone after 02-library: give each chapter one place",
+        ),
+        ("{file: 01-alone}, {file: 01-alone}, {file: 02-library}", "lists 01-alone after 01-alone"),
+    ],
+)
+def test_chapters_stand_in_the_order_of_their_numbers(
+    repository: Repository, files: str, message: str
+) -> None:
+    contents_with(repository, "{file: 01-alone}, {file: 02-library}", files)
+    with pytest.raises(CourseError, match=message):
+        chapters.load_chapters(repository)
+
+
+def test_a_chapter_in_the_second_row_of_the_contents_is_found(repository: Repository) -> None:
+    contents = repository.book / "_toc.yml"
+    contents.write_text(
+        "root: intro\nparts:\n- chapters: [{file: 01-alone, sections: [{file: 02-library}]}, {file: a}]\n"
+    )
+    assert [chapter.slug for chapter in chapters.load_chapters(repository)] == ["01-alone", "02-library"]
+
+
+def test_a_title_is_the_heading_of_the_notebook(repository: Repository) -> None:
+    edit_cell(repository, "01-alone", "title", "# All *alone*, at last \n\nWhy?")
+    assert [chapter.title for chapter in chapters.load_chapters(repository)] == [
+        "All *alone*, at last",
+        "Library",
+    ]
+
+
+@pytest.mark.parametrize("text", ["Alone", "## Alone", "", "\n# Alone"])
+def test_a_notebook_without_a_title_is_named(repository: Repository, text: str) -> None:
+    edit_cell(repository, "01-alone", "title", text)
+    with pytest.raises(
+        CourseError, match=r"01-alone\.ipynb does not start with its title: let its first cell"
+    ):
+        chapters.load_chapters(repository)
+
+
+@pytest.mark.parametrize("text", ["- slug: 01-alone\n", "01-alone: 60\n", ""])
+def test_a_listing_of_another_form_is_refused(repository: Repository, text: str) -> None:
+    (repository.book / "chapters.yml").write_text(text)
+    with pytest.raises(CourseError, match=r"chapters\.yml has another form: give each chapter an entry"):
         chapters.load_chapters(repository)
 
 

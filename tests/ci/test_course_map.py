@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from docutils import nodes
 
 from ci.sphinx.course_map import (
     Route,
@@ -53,6 +54,9 @@ def test_every_route_has_what_its_chapters_need() -> None:
 
 def test_the_list_says_in_words_what_the_drawing_shows() -> None:
     parts, _ = read_parts(BOOK)
-    text = list_stations(parts, [Route("A", "…", (1, 2), "…")])
-    assert '<a href="02-temperature.html">' in text
+    titles = {s.slug: nodes.title("", f"<{s.number}>") for _, stations in parts for s in stations}
+    text = list_stations(parts, [Route("A", "…", (1, 2), "…")], titles)
+    assert (
+        '<a href="02-temperature.html"><span class="kd-map-number">2</span><span>&lt;2&gt;</span></a>' in text
+    )
     assert "(needs chapter 1; routes A)" in text

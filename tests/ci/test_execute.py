@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from made_up_course import ROOT, chapter_cells, write_notebook
+from made_up_course import ROOT, chapter_cells, exercise_cells, write_notebook
 
 from ci import chapters, execute
 from ci.chapters import Job, Repository, read_notebook
@@ -84,6 +84,76 @@ def test_the_last_good_execution_stays_when_the_next_one_fails(repository: Repos
     write_notebook(repository.book / "01-alone.ipynb", *chapter_cells("Alone", "1 / 0"))
     execute.execute(repository, [job_of("01")])
     assert good.output.read_bytes() == before
+
+
+CHECKS = """
+from types import SimpleNamespace
+
+class checks:
+    def check(number, answer):
+        state = "open" if answer is ... else "right" if answer == total else "wrong"
+        return SimpleNamespace(state=state, message=f"{number} is {total}, please")
+
+total = 3
+"""
+
+
+def test_solutions_run_after_the_last_cell_and_leave_no_trace(repository: Repository, job_of: JobOf) -> None:
+    first = exercise_cells("1.1", "# Add.\nanswer = ...", "print('solv' + 'ing')\nanswer = found = 1 + 2")
+    second = exercise_cells("1.2", "answer = ...", "answer = found")
+    cells = [*chapter_cells("Alone", CHECKS, "print(total)"), *first, *second]
+    write_notebook(repository.book / "01-alone.ipynb", *cells)
+    job = job_of("01")
+    ids = [cell["id"] for cell in cells]
+    (outcome,) = execute.execute(repository, [job])
+    assert outcome.failure is None
+    executed = read_notebook(job.output)
+    assert [cell["id"] for cell in executed["cells"]] == ids
+    assert "solving" not in printed(job)
+    assert outcome.solutions > 0
+    assert chapters.course_metadata(executed)["seconds_of_solutions"] == round(outcome.solutions, 1)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "solution", "line"),
+    [
+        ("answer = ...", "answer = 4", "state='wrong', message='1.1 is 3, please'"),
+        ("answer = 3", "answer = 3", "state='right', message='1.1 is 3, please'"),
+    ],
+)
+def test_a_solution_that_is_not_right_and_an_exercise_that_is_not_open_stop_the_chapter(
+    repository: Repository, job_of: JobOf, exercise: str, solution: str, line: str
+) -> None:
+    write_notebook(
+        repository.book / "01-alone.ipynb",
+        *chapter_cells("Alone", CHECKS),
+        *exercise_cells("1.1", exercise, solution),
+    )
+    job = job_of("01")
+    (outcome,) = execute.execute(repository, [job])
+    report = execute.without_colour(str(outcome.failure))
+    assert "01-alone.ipynb failed in exercise 1.1 or its solution (solution-1-1)" in report
+    assert f"  {solution}\n" in report
+    assert line in report
+    assert not job.output.exists()
+    assert "run-solution-1-1" in repository.failed("quick", "01-alone").read_text()
+
+
+def test_a_solution_has_as_long_as_its_chapter(repository: Repository, job_of: JobOf) -> None:
+    hanging = exercise_cells("1.1", "answer = ...", "import time\ntime.sleep(60)\nanswer = 3")
+    write_notebook(repository.book / "01-alone.ipynb", *chapter_cells("Alone", CHECKS), *hanging)
+    job = job_of("01")
+    quick = replace(job, chapter=replace(job.chapter, budget={"quick": 0.3}))
+    (outcome,) = execute.execute(repository, [quick])
+    assert "(solution-1-1)" in str(outcome.failure)
+    assert "stopped after 6 s" in str(outcome.failure)
+
+
+def test_a_longer_profile_runs_no_solutions(repository: Repository, job_of: JobOf) -> None:
+    broken = exercise_cells("1.1", "answer = ...", "1 / 0")
+    write_notebook(repository.book / "01-alone.ipynb", *chapter_cells("Alone", CHECKS), *broken)
+    (outcome,) = execute.execute(repository, [job_of("01", "short")])
+    assert (outcome.failure, outcome.solutions) == (None, 0)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is another signal on Windows")

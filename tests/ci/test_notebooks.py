@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from made_up_course import code, markdown
+from made_up_course import code, exercise_cells, markdown
 
 from ci import notebooks
-from ci.chapters import WIDGET_VIEW, Chapter, CourseError
-from kdlib.checks.exercises import Feedback
+from ci.chapters import WIDGET_VIEW, Chapter
 
 Notebook = dict[str, Any]
 IMAGE = {"output_type": "display_data", "metadata": {}, "data": {"image/png": "…", "text/plain": "…"}}
@@ -44,19 +42,6 @@ What is 1 + 1?
 PARAMETERS = 'profile = "quick"\nseed = 0\nn_seeds = 4\ndevice = "auto"'
 
 
-def exercise(number: int) -> list[dict[str, Any]]:
-    """The three cells of one exercise."""
-    solution = (
-        f'<details class="solution"><summary>Solution 2.{number}</summary>\n\nAdd.\n\n'
-        f"~~~python\nanswer = 1 + {number}\n~~~\n\n</details>"
-    )
-    return [
-        markdown(f"exercise-2-{number}-text", f"### Exercise 2.{number}: add"),
-        code(f"exercise-2-{number}", f'answer = ...\nchecks.check("2.{number}", answer)', "exercise"),
-        markdown(f"solution-2-{number}", solution),
-    ]
-
-
 def good_chapter() -> Notebook:
     """A chapter that keeps every rule."""
     cells = [
@@ -68,7 +53,7 @@ def good_chapter() -> Notebook:
         code("first-claim", 'checks.claim("One is one", 1.0, at_least=1.0)', "claim"),
         markdown("prediction-2-1", PREDICTION),
         markdown("exercises", "## Exercises"),
-        *[cell for number in (1, 2, 3, 4) for cell in exercise(number)],
+        *[c for k in (1, 2, 3, 4) for c in exercise_cells(f"2.{k}", "answer = ...", f"answer = 1 + {k}")],
         markdown("summary", "## Summary\n\n- One."),
     ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -107,7 +92,6 @@ BROKEN: dict[str, tuple[Callable[[Notebook], Any], str]] = {
         "is not a readable id",
     ),
     "capitals in id": (lambda n: cell(n, "imports").update(id="Imports"), "Imports: is not a readable id"),
-    "title": (lambda n: cell(n, "title").update(source="# Heat"), "does not start with `# Temperature`"),
     "opening": (lambda n: cell(n, "in-this-chapter").update(source="Hello"), "In this chapter` is missing"),
     "set-up": (lambda n: cell(n, "set-up").update(source="%pip install kdlib"), "not the shared set-up cell"),
     "set-up tag": (lambda n: cell(n, "set-up").update(metadata={}), "not the shared set-up cell"),
@@ -154,6 +138,14 @@ BROKEN: dict[str, tuple[Callable[[Notebook], Any], str]] = {
     "no check": (
         lambda n: cell(n, "exercise-2-1").update(source="answer = ..."),
         'end in `checks.check("2.1"',
+    ),
+    "check of something else": (
+        lambda n: cell(n, "exercise-2-1").update(source='answer = ...\nchecks.check("2.1", 3)'),
+        'end in `checks.check("2.1", answer)`',
+    ),
+    "code after the exercises": (
+        lambda n: n["cells"].append(code("late", "answer = 3")),
+        "exercise-2-1: is an exercise before the code `late`: move it to the end",
     ),
     "no exercise text": (
         lambda n: cell(n, "exercise-2-1-text").update(source="Add."),
@@ -229,26 +221,3 @@ def test_a_live_figure_needs_html_beside_its_widget() -> None:
 def test_a_progress_bar_is_no_live_figure() -> None:
     text = "training:   0%|          | 0/30 [00:00<?, ?epoch/s]"
     assert shown({"output_type": "display_data", "data": {WIDGET_VIEW: {}, "text/plain": text}}) == []
-
-
-def test_solutions_take_the_place_of_the_learners_lines() -> None:
-    notebook = good_chapter()
-    cell(notebook, "exercise-2-1")["source"] = 'answer = ...\nchecks.check(\n    "2.1", answer\n)'
-    solved = cell(notebooks.with_solutions(notebook), "exercise-2-1")["source"]
-
-    def check(number: str, answer: object) -> Feedback:
-        return Feedback(number, "right" if answer == 2 else "wrong", "Two, please.")
-
-    checks = SimpleNamespace(check=check)
-    exec(solved, {"checks": checks})
-    for wrong in ("1 + 2", "..."):
-        with pytest.raises(AssertionError, match=r"Exercise 2\.1: wrong\. Two, please\."):
-            exec(solved.replace("1 + 1", wrong), {"checks": checks})
-    assert cell(notebook, "exercise-2-1")["source"].startswith("answer = ...")
-
-
-def test_an_exercise_without_a_solution_is_named() -> None:
-    notebook = good_chapter()
-    cell(notebook, "solution-2-3")["source"] = "later"
-    with pytest.raises(CourseError, match="exercise-2-3 has no solution"):
-        notebooks.with_solutions(notebook)

@@ -255,7 +255,7 @@ def job(slug: str, budget: float, accelerator: str = "cpu") -> Job:
     """A job that was never executed, so that its budget is what is expected."""
     wants = {"full": accelerator}
     chapter = Chapter(slug, slug, {"full": budget}, {}, wants, Path(slug))
-    return Job(chapter, "full", {}, "key", Path("/nowhere") / slug)
+    return Job(chapter, "full", {}, {}, "key", Path("/nowhere") / slug)
 
 
 def test_packs_are_even_and_of_one_accelerator() -> None:
