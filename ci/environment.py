@@ -32,7 +32,7 @@ class Plan(enum.Enum):
 
     USE_RUNNING = "the running Python has what it needs"
     USE_VENV = ".venv is there and up to date"
-    TELL = "the running Python, which is not ours to change, lacks the developers' tools alone"
+    TELL = "the running Python, which is not ours to change, has what the book needs, but not all"
     UPDATE = ".venv is there, but lacks a level, or its pins have changed, or it was made by hand"
     CREATE = ".venv is not there, or has no pip yet"
 
@@ -40,31 +40,45 @@ class Plan(enum.Enum):
 def enter(root: Path, arguments: list[str], level: str) -> None:
     """Return when the running Python has this level; otherwise run the command again in .venv."""
     venv = root / ".venv"
-    inside = Path(sys.prefix).resolve() == venv
-    plan = decide(root, level, inside_venv=inside, installed=[it for it in LEVELS if is_installed(root, it)])
+    plan = decide(
+        root,
+        level,
+        inside_venv=Path(sys.prefix).resolve() == venv,
+        installed=is_installed(root, level) and is_distribution("kdlib"),
+        own=is_installed(root, "book"),
+    )
     if plan is Plan.USE_RUNNING:
         return
     if plan is Plan.TELL:
         sys.exit(
-            f"{sys.executable} can build the book, but lacks the developers' tools: add them with "
-            f"`{sys.executable} -m pip install -r ci/requirements/dev.txt`."
+            f"{sys.executable} has what the book needs, but not all that this command does. Add it with "
+            f"`python -m pip install -r ci/requirements/{level}.txt`, then `python -m pip install --no-deps "
+            "-e .`; or name another Python, as in `make book PYTHON=python3.11`, and .venv is made."
         )
     if plan is not Plan.USE_VENV:
         set_up(root, level, plan)
     run_again(root, [str(python_of(venv)), "-m", "ci", *arguments])
 
 
-def decide(root: Path, level: str, *, inside_venv: bool, installed: list[str]) -> Plan:
-    """Choose the plan from the stamp in .venv and from the levels that the running Python has."""
+def decide(root: Path, level: str, *, inside_venv: bool, installed: bool, own: bool) -> Plan:
+    """Choose the plan from the stamp in .venv and from what the running Python has.
+
+    Args:
+        root: of the repository.
+        level: that the command needs.
+        inside_venv: whether the running Python is that of .venv.
+        installed: whether it has the level, and kdlib.
+        own: whether it has what the book needs, as somebody's own environment.
+    """
     venv = root / ".venv"
     stamp = read_stamp(venv)
     current = fingerprint(root, level) in stamp
     if inside_venv:
-        return Plan.USE_RUNNING if current or (not stamp and level in installed) else Plan.UPDATE
-    if level in installed:
+        return Plan.USE_RUNNING if current or (not stamp and installed) else Plan.UPDATE
+    if installed:
         return Plan.USE_RUNNING
     if UNFINISHED in stamp or not python_of(venv).exists():
-        return Plan.TELL if installed else Plan.CREATE
+        return Plan.TELL if own else Plan.CREATE
     return Plan.USE_VENV if current else Plan.UPDATE
 
 

@@ -41,7 +41,7 @@ def freeze(
     """
     frozen = copy.deepcopy(teacher).eval().requires_grad_(False)
     if example.ndim == 4:
-        frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's types
+        frozen.to(memory_format=torch.channels_last)
     expected = _answers(frozen, example, tapped)
     candidate = fold_batch_norm(copy.deepcopy(frozen), example, tapped)
     if _agree(_answers(candidate, example, tapped), expected, BOUNDS[torch.float32]):
