@@ -1,4 +1,4 @@
-"""What tests of several rooms share: what they may go without, Chromium, and recipes that train in a second."""
+"""What tests of several rooms share: what they may go without, Chromium, recipes that train in a second."""
 
 from __future__ import annotations
 
@@ -40,16 +40,15 @@ training = {{learning_rate = 1e30}}
 """
 
 
-# What a machine may lack. Tests that need it skip there, or fail where KDLIB_REQUIRE names it: "browser,slurm".
+# What a machine may lack: tests that need it skip there, or fail where KDLIB_REQUIRE="browser,slurm" names it.
 CAN_BE_MISSING = {"browser", "slurm", "seeds", "data"}
 
 
 def pytest_configure() -> None:
-    unknown = required() - CAN_BE_MISSING
+    unknown = ", ".join(sorted(required() - CAN_BE_MISSING))
     if unknown:
-        raise pytest.UsageError(
-            f"KDLIB_REQUIRE names {', '.join(sorted(unknown))}: it can name {', '.join(sorted(CAN_BE_MISSING))}."
-        )
+        known = ", ".join(sorted(CAN_BE_MISSING))
+        raise pytest.UsageError(f"KDLIB_REQUIRE names {unknown}: it can name {known}.")
 
 
 def required() -> set[str]:
