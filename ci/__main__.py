@@ -14,6 +14,7 @@ if sys.version_info < (3, 11):  # noqa: UP036
 from ci import environment
 
 ROOT = Path(__file__).resolve().parent.parent
+NEED_DEVELOPERS_TOOLS = ("test", "spelling", "pins")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,7 +50,8 @@ def parser() -> argparse.ArgumentParser:
     chapter = add("chapter", help="make a new last chapter that keeps the rules, to be written over")
     chapter.add_argument("title", help='such as "How long should a student study?"')
     add("spelling", help="check the spelling of all prose; words that are right go into ci/spelling.txt")
-    add("pins", help="rewrite the pinned versions from the packages of this environment")
+    pins = add("pins", help="lock what pyproject.toml asks for in ci/requirements, for every system")
+    pins.add_argument("--upgrade", action="store_true", help="at the newest versions, not those of before")
     add("picture", help="copy the first figure of chapter 1 to .github/picture.png, for the README")
     add("help", help="show this text")
     return commands
@@ -65,7 +67,7 @@ def main(arguments: list[str]) -> int:
         from ci import clean
 
         return clean.clean(ROOT)
-    environment.enter(ROOT, arguments)
+    environment.enter(ROOT, arguments, "dev" if options.command in NEED_DEVELOPERS_TOOLS else "book")
 
     from ci import commands
 

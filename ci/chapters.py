@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from ci.dependencies import Library
+from ci.environment import lock_of
 from ci.machine import find_device
 
 PROFILES = ("quick", "short", "full")
@@ -284,7 +285,7 @@ def execution_key(
         "profile": profile,
         "parameters": parameters,
         "python": sys.version_info[:3],
-        "files": library.hashes([library.root / "ci" / "constraints.txt", *files]),
+        "files": library.hashes([lock_of(library.root, "book"), *files]),
     }
     if profile == "full":
         inputs["device"] = find_device()

@@ -72,7 +72,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
             case "pins":
                 from ci import pins
 
-                return pins.refresh(root)
+                return pins.refresh(root, upgrade=options.upgrade)
             case _:
                 return lab(repository)
     except CourseError as error:

@@ -1,15 +1,14 @@
-"""What all tests share: one thread a process, who runs what, Chromium, and recipes that train in a second."""
+"""What all tests share: one thread a process, what they may go without, Chromium, a family of recipes."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
-
-from ci.browser import find_chromium, open_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -45,6 +44,35 @@ training = {{learning_rate = 1e30}}
 """
 
 
+# What a machine may lack: tests that need it skip there, or fail where KDLIB_REQUIRE="browser,slurm" names it.
+CAN_BE_MISSING = {"browser", "slurm", "seeds", "data"}
+
+
+def pytest_configure() -> None:
+    unknown = ", ".join(sorted(required() - CAN_BE_MISSING))
+    if unknown:
+        known = ", ".join(sorted(CAN_BE_MISSING))
+        raise pytest.UsageError(f"KDLIB_REQUIRE names {unknown}: it can name {known}.")
+
+
+def required() -> set[str]:
+    """What this machine says that it has."""
+    return set(filter(None, os.environ.get("KDLIB_REQUIRE", "").split(",")))
+
+
+@pytest.fixture(scope="session")
+def lacking() -> Callable[[str, str], NoReturn]:
+    """Ends a test for want of one of these things, with what to do about it."""
+
+    def end(what: str, said: str) -> NoReturn:
+        assert what in CAN_BE_MISSING
+        if what in required():
+            pytest.fail(f"KDLIB_REQUIRE names {what}: {said}", pytrace=False)
+        pytest.skip(said)
+
+    return end
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests first, so that no worker is left with one at the end; a module's fixture on one worker."""
@@ -70,14 +98,14 @@ def make_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[li
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """One headless Chromium for the session, in which each test opens its own page.
+def browser(lacking: Callable[[str, str], NoReturn]) -> Iterator[Browser]:
+    """One headless Chromium for the session, in which each test opens its own page."""
+    # The tests of what trains need nothing of ci, and run without its packages.
+    from ci.browser import find_chromium, open_browser
 
-    Without Chromium or playwright these tests are skipped, or fail where KDLIB_REQUIRE_BROWSER=1.
-    """
-    if os.environ.get("KDLIB_REQUIRE_BROWSER") != "1":
-        pytest.importorskip("playwright", reason="playwright is not installed: pip install kdlib[dev]")
-        if find_chromium() is None:
-            pytest.skip("no Chromium found: apt-get install chromium, or set KDLIB_CHROMIUM to its path")
+    if importlib.util.find_spec("playwright") is None:
+        lacking("browser", "playwright is not installed: pip install kdlib[dev]")
+    if find_chromium() is None:
+        lacking("browser", "no Chromium found: apt-get install chromium, or set KDLIB_CHROMIUM to its path")
     with open_browser() as chromium:
         yield chromium

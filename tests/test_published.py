@@ -27,11 +27,17 @@ TABLES = {
 }
 
 
-def seed_text(name):
-    found = list(SEEDS.glob(f"{name[:3]}_*.txt"))
-    if not found:
-        pytest.skip("the seeds are not here")
-    return found[0].read_text(encoding="utf-8")
+@pytest.fixture
+def seed_text(lacking):
+    """The text of the source that a table's name begins with."""
+
+    def read(name):
+        found = list(SEEDS.glob(f"{name[:3]}_*.txt"))
+        if not found:
+            lacking("seeds", f"the text of source {name[:3]} is not in {SEEDS}")
+        return found[0].read_text(encoding="utf-8")
+
+    return read
 
 
 def markdown_tables(text):
@@ -42,20 +48,20 @@ def markdown_tables(text):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name[0] == "0" and name not in FROM_REPOSITORIES])
-def test_every_printed_cell_stands_in_the_seed(name):
+def test_every_printed_cell_stands_in_the_seed(seed_text, name):
     text = seed_text(name)
     assert [cell.printed for cell in published(name).cells if cell.printed not in text] == []
 
 
 @pytest.mark.parametrize("seed", TABLES)
-def test_every_table_of_the_seeds_is_here(seed):
+def test_every_table_of_the_seeds_is_here(seed_text, seed):
     assert len(markdown_tables(seed_text(seed))) == len(TABLES[seed])
 
 
 @pytest.mark.parametrize(
     "name", dict.fromkeys(f"{seed}-{name}" for seed, names in TABLES.items() for name in names)
 )
-def test_tables_are_whole_and_in_order(name):
+def test_tables_are_whole_and_in_order(seed_text, name):
     """Cell for cell, with their headings: read off the seed by other code than wrote the files."""
     ours, names, expected = published(name), [], []
     for which, (header, *body) in zip(TABLES[name[:3]], markdown_tables(seed_text(name)), strict=True):

@@ -38,7 +38,7 @@ def make_course(folder: Path) -> Repository:
         "book/_toc.yml": CONTENTS,
         "book/intro.md": "# Made up\n",
         "_config.yml": CONFIGURATION,
-        "ci/constraints.txt": "torch==2.0\n",
+        "ci/requirements/book.txt": "torch==2.0\n",
         "kdlib/__init__.py": "answer = 42\n",
         "data/results/02-library/quick/run.json": "{}\n",
     }

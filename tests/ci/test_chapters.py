@@ -31,7 +31,7 @@ def edit_cell(repository: Repository, slug: str, identity: str, source: str) -> 
         ("data/published/other.csv", set()),
         ("data/results/02-library/quick/run.json", {"02"}),
         ("data/results/01-alone/quick/run.json", set()),
-        ("ci/constraints.txt", {"01", "02"}),
+        ("ci/requirements/book.txt", {"01", "02"}),
         ("kdlib/__pycache__/a.pyc", set()),
         ("book/intro.md", set()),
         ("_config.yml", set()),

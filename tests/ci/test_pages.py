@@ -160,7 +160,7 @@ def test_recorded_numbers_lead_to_pages_that_are_in_the_contents(
         ("book/references.bib", 2),
         ("_config.yml", 2),
         ("ci/sphinx/course.css", 2),
-        ("ci/constraints.txt", 2),
+        ("ci/requirements/book.txt", 2),
         ("README.md", 1),
     ],
 )

@@ -52,9 +52,9 @@ def cifar_archive(name, path):
 
 
 @pytest.fixture
-def real_data():
-    """The folder with the real data sets; skips where there is none."""
+def real_data(lacking):
+    """The folder with the real data sets."""
     root = os.environ.get("KDLIB_DATA")
     if not root or not Path(root).is_dir():
-        pytest.skip("KDLIB_DATA names no folder with the real data sets")
+        lacking("data", "KDLIB_DATA names no folder with the real data sets")
     return Path(root)

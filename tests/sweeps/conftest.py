@@ -37,14 +37,14 @@ def places(make_places, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def slurm(tmp_path_factory, monkeypatch):
+def slurm(lacking, monkeypatch):
     """Slurm's controller and one node on the loopback of this machine; the commands find them."""
     paths = os.environ["PATH"] + os.pathsep + "/usr/sbin" + os.pathsep + "/sbin"
     missing = [name for name in _NEEDED if shutil.which(name, path=paths) is None]
     if missing:
-        pytest.skip(f"no {' or '.join(missing)} here: apt-get install slurm-wlm munge")
+        lacking("slurm", f"no {' or '.join(missing)} here: apt-get install slurm-wlm munge")
     if os.geteuid() != 0:
-        pytest.skip("Slurm's controller and node are started as root")
+        lacking("slurm", "Slurm's controller and node are started as root")
     # A socket's path has to be short.
     folder = Path(f"/tmp/kdlib-slurm-{os.getpid()}")
     folder.mkdir(mode=0o755)
