@@ -72,6 +72,28 @@ def test_reported_loss_is_the_mean_over_images_when_the_last_batch_is_small(data
     assert record.epochs["loss"][0] == pytest.approx(expected, rel=1e-5)
 
 
+# A remainder of one image is a full-size step on that image alone.
+REMAINDER = "issue 13 (F1): batches of near-equal size"
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason=REMAINDER)
+@pytest.mark.parametrize("size", [65, 97])
+def test_one_image_more_costs_no_accuracy(data, size):
+    """In batches of 32; what another choice of so many images would change is a few points."""
+    found = []
+    for count in (size // 32 * 32, size):
+        model = network(width=8)
+        quick(model, data.train.balanced(count), epochs=30, batch_size=32)
+        found.append(evaluate(model, data.test, device="cpu")["accuracy"])
+    assert found[1] > found[0] - 0.1
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason=REMAINDER)
+def test_one_image_more_can_be_normalised_where_maps_are_one_pixel(data):
+    model = nn.Sequential(nn.Conv2d(1, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 10))
+    assert quick(model, data.train.balanced(33), epochs=1, batch_size=32).epochs["loss"][0] > 0
+
+
 def test_one_seed_gives_the_same_weights(data):
     train = data.train.balanced(60)
     models = [network() for _ in range(3)]
