@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from kdlib import create_model, evaluate, fit
+from kdlib.data import Augmentation
 from kdlib.results import RunRecord, recorded
 from kdlib.runs import Store, finished, perform
 from kdlib.training import DivergedError, run
@@ -68,6 +71,19 @@ def test_a_run_leaves_weights_record_and_log(made, store):
     assert record.data["train_images"] == 60
     assert len(record.epochs["test_accuracy"]) == 4
     assert record == RunRecord.load(store.folder(recipe, 0).record)
+
+
+def test_a_run_is_what_fit_makes_of_its_parts(made, store):
+    """The seed's network and order of images, the recipe's augmentation (none), scored on the test images."""
+    recipe = made("alone")
+    record = quietly(recipe, seed=1)
+    data, student = recipe.data.load(), create_model("convnet", 10, in_channels=1, width=4, seed=1)
+    train = replace(data.train, augmentation=Augmentation())
+    fit(student, train, seed=1, device="cpu", progress=False, **asdict(recipe.training))
+    assert same(weights(recipe, 1), student.state_dict())
+    accuracy = evaluate(student, data.test, device="cpu")["accuracy"]
+    assert record.final["accuracy"] == record.epochs["test_accuracy"][-1] == pytest.approx(accuracy, abs=1e-6)
+    assert data.train.augmentation != Augmentation(), "without the recipe there would be one"
 
 
 def test_a_finished_run_is_not_repeated(made, store, monkeypatch):
