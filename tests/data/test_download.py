@@ -47,7 +47,8 @@ def server():
         asked = []  # noqa: RUF012  # one list for each server
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        # Asked often whether it is to stop, because every test stops one.
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         Handler.url = f"http://127.0.0.1:{running.server_port}/set.zip"
         yield Handler
         running.shutdown()

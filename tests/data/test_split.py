@@ -7,7 +7,6 @@ from kdlib.data import Augmentation, Split
 from kdlib.data.augment import RandomCrop, RandomFlip
 from kdlib.data.split import channel_statistics, stratify
 
-
 AUGMENTED = Augmentation(train=(RandomCrop(padding=2), RandomFlip()))
 
 
