@@ -44,7 +44,8 @@ training = {{learning_rate = 1e30}}
 """
 
 
-# What a machine may lack: tests that need it skip there, or fail where KDLIB_REQUIRE="browser,slurm" names it.
+# What a machine may lack: tests that need it skip there, or fail where KDLIB_REQUIRE="browser,slurm" names
+# them.
 CAN_BE_MISSING = {"browser", "slurm", "seeds", "data"}
 
 

@@ -156,7 +156,7 @@ def test_a_damaged_record_is_one_sentence():
 
 def test_ctrl_c(monkeypatch):
     def press(*_arguments, **_options):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("kdlib.runs.runner._train", press)
     assert said(kd("run", BASELINE, "--seed", "0", *OFF), 130).startswith("stopped; what is done is kept")

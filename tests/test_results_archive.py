@@ -273,7 +273,7 @@ def test_one_bad_archive_among_good_ones_stops_all(ours, theirs, tmp_path):
     assert not ours.results.exists()
 
 
-@pytest.mark.parametrize("text", [b"", b"text", gzip.compress(b"text")])
+@pytest.mark.parametrize("text", [b"", b"text", gzip.compress(b"text")], ids=["empty", "text", "gzip"])
 def test_files_that_are_no_archives(ours, tmp_path, text):
     (tmp_path / "a.tar.gz").write_bytes(text)
     with pytest.raises(ValueError, match=r"a\.tar\.gz"):

@@ -123,15 +123,15 @@ def test_students_of_a_pair_each_learn_from_the_other(data):
     assert all(weight.grad is not None for net in (first, second) for weight in net.parameters())
 
 
-def test_no_gradient_passes_through_the_network_in_the_teachers_place(data):
-    """With matching alone, the first network's gradient is that of matching a constant."""
-    first, second = network(4, seed=1), network(4, seed=2)
+@pytest.mark.parametrize("position", [0, 1])
+def test_no_gradient_passes_through_the_network_in_the_teachers_place(data, position):
+    """With matching alone, the gradient of either network is that of matching a constant."""
+    pair = [network(4, seed=1), network(4, seed=2)]
     images, labels = data.train.images[:16].float(), data.train.labels[:16]
-    Mutual(first, second, [LogitMatching()])(images, labels)[0].backward()
-    alone, other = copy.deepcopy(first).train(), copy.deepcopy(second).train()
-    alone.zero_grad()
+    alone, other = (copy.deepcopy(pair[place]).train() for place in (position, 1 - position))
+    Mutual(*pair, [LogitMatching()])(images, labels)[0].backward()
     torch.nn.functional.mse_loss(alone(images), other(images).detach()).backward()
-    for weight, expected in zip(first.parameters(), alone.parameters(), strict=True):
+    for weight, expected in zip(pair[position].parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(weight.grad, expected.grad)
 
 

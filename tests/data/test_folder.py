@@ -35,6 +35,19 @@ def test_one_folder_per_class(flat):
     assert load_data(f"folder:{flat}", size=16).train.fingerprint() == data.train.fingerprint()
 
 
+def test_statistics_are_those_of_the_training_images(tmp_path):
+    for name in ("ants", "bees"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            Image.new("RGB", (8, 8), (25 * number,) * 3).save(tmp_path / name / f"{number}.png")
+    data = load_data(f"folder:{tmp_path}", size=8)
+    pixels = data.train.images.double() / 255
+    assert data.train.mean == pytest.approx(pixels.mean(dim=(0, 2, 3)).tolist())
+    assert data.train.std == pytest.approx(pixels.std(dim=(0, 2, 3), correction=0).tolist())
+    assert data.train.mean[0] != pytest.approx(25 * 4.5 / 255), "that of all images"
+    assert (data.test.mean, data.test.std) == (data.train.mean, data.train.std)
+
+
 def test_divided_folders_are_used_as_they_are(tmp_path):
     for part, count in (("train", 8), ("val", 2), ("test", 3)):
         for name in ("ants", "bees"):

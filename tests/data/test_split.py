@@ -7,6 +7,8 @@ from kdlib.data import Augmentation, Split
 from kdlib.data.augment import RandomCrop, RandomFlip
 from kdlib.data.split import channel_statistics, stratify
 
+AUGMENTED = Augmentation(train=(RandomCrop(padding=2), RandomFlip()))
+
 
 def split(count=30, classes=3, **changes):
     generator = torch.Generator().manual_seed(0)
@@ -70,8 +72,8 @@ def test_classes_left_out_and_kept():
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 30, 100])
-def test_batches_hold_every_image_once(batch_size):
-    whole = split()
+def test_batches_hold_every_image_once_and_unchanged_where_nobody_asks(batch_size):
+    whole = split(augmentation=AUGMENTED)
     batches = list(whole.batches(batch_size))
     assert torch.equal(torch.cat([batch.labels for batch in batches]), whole.labels)
     assert torch.equal(torch.cat([batch.indices for batch in batches]), torch.arange(30))
@@ -83,9 +85,6 @@ def test_batches_hold_every_image_once(batch_size):
     assert sorted(order.tolist()) == list(range(30))
     assert torch.equal(torch.cat([batch.images for batch in shuffled]), images[order])
     assert torch.equal(torch.cat([batch.labels for batch in shuffled]), whole.labels[order])
-
-
-AUGMENTED = Augmentation(train=(RandomCrop(padding=2), RandomFlip()))
 
 
 def views(whole, **options):
@@ -130,6 +129,22 @@ def test_a_pass_can_be_taken_up_in_the_middle(start):
     assert len(rest) == len(expected)
     for ours, theirs in zip(rest, expected, strict=True):
         assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+
+
+def test_a_fingerprint_is_of_every_pixel_every_label_and_the_shape():
+    whole = split()
+    assert split().fingerprint() == whole.fingerprint() == whole.subset(range(30)).fingerprint()
+    brighter, labels = whole.images.clone(), whole.labels.clone()
+    brighter[29, 0, 3, 4] ^= 1
+    labels[29] = 0
+    others = (
+        {"images": brighter},
+        {"labels": labels},
+        {"images": whole.images.reshape(30, 1, 5, 4)},
+        {"images": whole.images.flip(0)},
+    )
+    found = {split(**changes).fingerprint() for changes in others}
+    assert len(found | {whole.fingerprint()}) == 5
 
 
 def test_stratify_keeps_the_share_of_each_class():

@@ -1,6 +1,7 @@
 """Networks written to files: they answer as before, for any batch, or they are not written."""
 
 import builtins
+import copy
 import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from torch import nn
 from kdlib import create_model, load_data, predict
 from kdlib.deploy import Exported, FromPixels, export_onnx, export_program, load_onnx, load_program, pixels
 from kdlib.deploy.export import Network
+
+pytestmark = pytest.mark.xdist_group("export")  # of files that are written once
 
 needs_onnx = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
@@ -27,9 +30,10 @@ class Way(NamedTuple):
     suffix: str
 
 
+ONNX = Way(export_onnx, load_onnx, ".onnx")
 WAYS = [
     pytest.param(Way(export_program, load_program, ".pt2"), id="torch.export"),
-    pytest.param(Way(export_onnx, load_onnx, ".onnx"), id="ONNX", marks=needs_onnx),
+    pytest.param(ONNX, id="ONNX", marks=needs_onnx),
 ]
 
 
@@ -44,39 +48,63 @@ def network():
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(2))
 
 
+class Written(NamedTuple):
+    """A network in training mode, its state before it was exported, and what was written."""
+
+    model: nn.Module
+    before: dict[str, torch.Tensor]
+    file: Exported
+    answers: Network
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def written(request, tmp_path_factory):
+    """Over an older file, by each way; the tests only look at it."""
+    way, model = request.param, network().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    path = tmp_path_factory.mktemp("written") / f"net{way.suffix}"
+    path.write_text("old")
+    file = way.export(model, path, IMAGES)
+    assert file.path == path
+    return Written(model, before, file, way.load(path))
+
+
+def test_the_file_answers_in_evaluation_mode_as_the_network_for_other_batches(written):
+    others = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    model = copy.deepcopy(written.model).eval()
+    for some in (IMAGES, others, others[:1]):
+        torch.testing.assert_close(written.answers(some), model(some).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_what_it_says_of_the_file(written):
+    weights = sum(weight.numel() for weight in written.model.parameters())
+    assert written.file.size == written.file.path.stat().st_size > 4 * weights
+    assert 0 <= written.file.difference < 1e-5
+
+
+def test_the_network_is_left_as_it_was(written):
+    assert written.model.training
+    state = written.model.state_dict()
+    assert all(torch.equal(value, written.before[name]) for name, value in state.items())
+
+
+def test_nothing_but_the_file_is_left(written):
+    assert list(written.file.path.parent.iterdir()) == [written.file.path]
+
+
+@pytest.mark.parametrize("written", [pytest.param(ONNX, marks=needs_onnx)], indirect=True)
+def test_onnx_names_its_input_and_output(written):
+    import onnx
+
+    graph = onnx.load(written.file.path).graph
+    assert ([value.name for value in graph.input], [value.name for value in graph.output]) == (
+        ["images"],
+        ["logits"],
+    )
+
+
 @pytest.mark.parametrize("way", WAYS)
-class TestEveryFormat:
-    def test_the_file_answers_as_the_network_for_other_batches(self, way, tmp_path):
-        model = network().eval()
-        file = way.export(model, tmp_path / f"net{way.suffix}", IMAGES)
-        others = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(3))
-        loaded = way.load(file.path)
-        for some in (others, others[:1]):
-            torch.testing.assert_close(loaded(some), model(some).detach(), rtol=1e-4, atol=1e-5)
-
-    def test_what_it_says_of_the_file(self, way, tmp_path):
-        model = network().eval()
-        file = way.export(model, tmp_path / f"net{way.suffix}", IMAGES)
-        assert file.path == tmp_path / f"net{way.suffix}"
-        assert file.size == file.path.stat().st_size > 4 * sum(p.numel() for p in model.parameters())
-        assert 0 <= file.difference < 1e-5
-
-    def test_the_network_is_left_in_its_mode_and_the_file_is_in_evaluation_mode(self, way, tmp_path):
-        model = network().train()
-        before = {name: value.clone() for name, value in model.state_dict().items()}
-        loaded = way.load(way.export(model, tmp_path / f"net{way.suffix}", IMAGES).path)
-        assert model.training
-        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-        torch.testing.assert_close(loaded(IMAGES), model.eval()(IMAGES).detach(), rtol=1e-4, atol=1e-5)
-
-    def test_an_older_file_is_replaced_and_nothing_else_is_left(self, way, tmp_path):
-        path = tmp_path / "new" / f"net{way.suffix}"
-        path.parent.mkdir()
-        path.write_text("old")
-        way.export(network(), path, IMAGES)
-        assert [child.name for child in path.parent.iterdir()] == [path.name]
-        assert way.load(path)(IMAGES).shape == (4, 5)
-
+class TestWhatCannotBeWritten:
     def test_a_network_that_draws_random_numbers_is_refused_and_leaves_no_file(self, way, tmp_path):
         class Guessing(nn.Module):
             def forward(self, images):
@@ -119,18 +147,6 @@ def test_a_tolerance_of_nothing_refuses_rounding(tmp_path):
     images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(4))
     with pytest.raises(ValueError, match="otherwise"):
         export_onnx(network(), tmp_path / "net.onnx", images, tolerance=0.0)
-
-
-@needs_onnx
-def test_onnx_names_its_input_and_output(tmp_path):
-    import onnx
-
-    file = export_onnx(network(), tmp_path / "net.onnx", IMAGES)
-    graph = onnx.load(file.path).graph
-    assert ([value.name for value in graph.input], [value.name for value in graph.output]) == (
-        ["images"],
-        ["logits"],
-    )
 
 
 def test_missing_packages_come_with_the_command_that_installs_them(tmp_path, monkeypatch):

@@ -21,12 +21,12 @@ MODELS = [
 ]
 
 
-def trained(model: nn.Module) -> nn.Module:
+def trained(model: nn.Module, size: int = 16) -> nn.Module:
     """Statistics and weights as after some training: folding with those of a new network changes little."""
     model.train()
     with torch.no_grad():
         for _ in range(5):
-            model(1.3 * torch.randn(8, 3, 32, 32) + 0.3)
+            model(1.3 * torch.randn(8, 3, size, size) + 0.3)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and module.affine:
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -44,7 +44,7 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
 
 @pytest.fixture
 def images() -> Tensor:
-    return torch.randn(4, 3, 32, 32)
+    return torch.randn(4, 3, 16, 16)
 
 
 @pytest.fixture
@@ -53,9 +53,10 @@ def teacher() -> nn.Module:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_answers_are_the_teachers_within_rounding(name: str, images: Tensor) -> None:
-    teacher = trained(create_model(name, 10, seed=0))
-    others = torch.randn(6, 3, 32, 32)
+def test_answers_are_the_teachers_within_rounding(name: str) -> None:
+    size = 32 if name == "densenet121" else 16  # the least that it takes
+    images, others = torch.randn(4, 3, size, size), torch.randn(6, 3, size, size)
+    teacher = trained(create_model(name, 10, seed=0), size)
     expected = teacher(others)
     frozen = freeze(teacher, images)
     assert difference(frozen(others), expected) < 1e-5
@@ -160,4 +161,4 @@ def test_packed_weights_give_the_same_bits(teacher: nn.Module, images: Tensor) -
             assert torch.equal(packed(batch), answer)
         with tap(packed, ["layer1.0.conv1"]) as maps:
             packed(images)
-    assert maps["layer1.0.conv1"].shape == (4, 16, 32, 32)
+    assert maps["layer1.0.conv1"].shape == (4, 16, 16, 16)

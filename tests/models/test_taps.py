@@ -211,6 +211,23 @@ def test_a_tap_is_opened_once(network):
         pass
 
 
+class Small(nn.Module):
+    """The stem and two stages that `by_hand` knows, one convolution each: compiled in a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.layer1, self.layer2 = (nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU()) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer2(self.layer1(self.bn1(self.conv1(x)).relu())).mean(dim=(2, 3))
+
+
+@pytest.fixture
+def small():
+    return Small().eval()
+
+
 @pytest.fixture
 def compiler():
     """Compiles with everything but code generation, without a break in the graph, and counts the graphs."""
@@ -225,54 +242,54 @@ def check(maps, network, images):
     torch.testing.assert_close(maps["conv2_x"], by_hand(network, images)[1])
 
 
-def test_a_compiled_network_with_one_tap_around_many_passes(network, images, compiler):
-    compiled = torch.compile(network, backend=compiler, fullgraph=True)
+def test_a_compiled_network_with_one_tap_around_many_passes(small, images, compiler):
+    compiled = torch.compile(small, backend=compiler, fullgraph=True)
     with tap(compiled, {"layer1": "conv2_x"}) as maps:
         for step in range(3):
             logits = compiled(images + step)
-            check(maps, network, images + step)
+            check(maps, small, images + step)
         (logits.sum() + maps["conv2_x"].sum()).backward()
-    assert network.conv1.weight.grad is not None
+    assert small.conv1.weight.grad is not None
     assert compiler.frame_count == 1
 
 
-def test_a_compiled_network_with_a_new_tap_at_every_step(network, images, compiler):
-    network.compile(backend=compiler, fullgraph=True)
+def test_a_compiled_network_with_a_new_tap_at_every_step(small, images, compiler):
+    small.compile(backend=compiler, fullgraph=True)
     for step in range(3):
-        with tap(network, {"layer1": "conv2_x"}) as maps:
-            network(images + step)
-        check(maps, network, images + step)
+        with tap(small, {"layer1": "conv2_x"}) as maps:
+            small(images + step)
+        check(maps, small, images + step)
     assert compiler.frame_count == 1
 
 
-def test_a_compiled_step_that_runs_the_network_and_reads_the_maps(network, images, compiler):
-    with tap(network, {"layer1": "conv2_x"}) as maps:
+def test_a_compiled_step_that_runs_the_network_and_reads_the_maps(small, images, compiler):
+    with tap(small, {"layer1": "conv2_x"}) as maps:
 
         @torch.compile(backend=compiler, fullgraph=True)
         def step(batch):
-            network(batch)
+            small(batch)
             return maps["conv2_x"].mean()
 
         for shift in range(3):
-            expected = by_hand(network, images + shift)[1].mean()
+            expected = by_hand(small, images + shift)[1].mean()
             torch.testing.assert_close(step(images + shift), expected)
     assert compiler.frame_count == 1
 
 
-def test_a_compiled_function_that_holds_the_tap(network, images, compiler):
+def test_a_compiled_function_that_holds_the_tap(small, images, compiler):
     @torch.compile(backend=compiler)
     def step(batch):
-        with tap(network, {"layer1": "conv2_x"}) as maps:
-            network(batch)
+        with tap(small, {"layer1": "conv2_x"}) as maps:
+            small(batch)
         return maps["conv2_x"]
 
     for shift in range(3):
-        torch.testing.assert_close(step(images + shift), by_hand(network, images + shift)[1])
-    assert hooks(network) == 0
+        torch.testing.assert_close(step(images + shift), by_hand(small, images + shift)[1])
+    assert hooks(small) == 0
 
 
-def test_a_network_compiled_before_its_first_tap_is_reported(network, images, compiler):
-    compiled = torch.compile(network, backend=compiler)
+def test_a_network_compiled_before_its_first_tap_is_reported(small, images, compiler):
+    compiled = torch.compile(small, backend=compiler)
     compiled(images)
     with (
         tap(compiled, ["layer1"]),
@@ -281,14 +298,14 @@ def test_a_network_compiled_before_its_first_tap_is_reported(network, images, co
         compiled(images)
 
 
-def test_with_guards_on_hooks_a_compiled_network_may_be_tapped_to_and_fro(network, images, compiler):
-    compiled = torch.compile(network, backend=compiler)
+def test_with_guards_on_hooks_a_compiled_network_may_be_tapped_to_and_fro(small, images, compiler):
+    compiled = torch.compile(small, backend=compiler)
     with torch._dynamo.config.patch(skip_nnmodule_hook_guards=False):
         for step in range(3):
             compiled(images + step)
             with tap(compiled, {"layer1": "conv2_x"}) as maps:
                 compiled(images + step)
-            check(maps, network, images + step)
+            check(maps, small, images + step)
     assert compiler.frame_count == 2
 
 

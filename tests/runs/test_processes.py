@@ -13,6 +13,8 @@ import pytest
 from kdlib.recipes import find_recipes
 from kdlib.runs import Store, perform
 
+pytestmark = pytest.mark.system
+
 KD = [sys.executable, "-m", "kdlib.cli"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "kdlib.cli"]
 

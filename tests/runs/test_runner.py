@@ -3,26 +3,37 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from kdlib import create_model, evaluate, fit
+from kdlib.data import Augmentation
 from kdlib.results import RunRecord, recorded
 from kdlib.runs import Store, finished, perform
 from kdlib.training import DivergedError, run
 from kdlib.training.checkpoints import load_tensors, save_tensors
 
 PERFORM = """
-import sys
+import os, signal, sys
 from kdlib.recipes import find_recipes
 from kdlib.runs import perform
 from kdlib.training import run
 run._SECONDS_BETWEEN_CHECKPOINTS = 0.0
+sync, written = os.fsync, 0
+def sync_or_die(file):
+    global written
+    written += 1
+    if written == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync(file)
+os.fsync = sync_or_die
 (recipe,) = find_recipes(sys.argv[1], "quick")
 record = perform(recipe, 0, device="cpu")
 print(record.final["accuracy"])
@@ -33,11 +44,10 @@ def quietly(recipe, seed=0, **options):
     return perform(recipe, seed, device="cpu", progress=False, **options)
 
 
-def child(name):
-    """Another process that performs a recipe with seed 0."""
-    return subprocess.Popen(
-        [sys.executable, "-c", PERFORM, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def child(name, killed_at=0):
+    """Another process that performs a recipe with seed 0; it may die while it writes its n-th checkpoint."""
+    command = [sys.executable, "-c", PERFORM, name, str(killed_at)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def weights(recipe, seed=0, store=None):
@@ -61,6 +71,19 @@ def test_a_run_leaves_weights_record_and_log(made, store):
     assert record.data["train_images"] == 60
     assert len(record.epochs["test_accuracy"]) == 4
     assert record == RunRecord.load(store.folder(recipe, 0).record)
+
+
+def test_a_run_is_what_fit_makes_of_its_parts(made, store):
+    """The seed's network and order of images, the recipe's augmentation (none), scored on the test images."""
+    recipe = made("alone")
+    record = quietly(recipe, seed=1)
+    data, student = recipe.data.load(), create_model("convnet", 10, in_channels=1, width=4, seed=1)
+    train = replace(data.train, augmentation=Augmentation())
+    fit(student, train, seed=1, device="cpu", progress=False, **asdict(recipe.training))
+    assert same(weights(recipe, 1), student.state_dict())
+    accuracy = evaluate(student, data.test, device="cpu")["accuracy"]
+    assert record.final["accuracy"] == record.epochs["test_accuracy"][-1] == pytest.approx(accuracy, abs=1e-6)
+    assert data.train.augmentation != Augmentation(), "without the recipe there would be one"
 
 
 def test_a_finished_run_is_not_repeated(made, store, monkeypatch):
@@ -209,19 +232,16 @@ def test_a_teacher_with_other_keys_is_named(made, store):
         quietly(made("taught"))
 
 
+@pytest.mark.system
 def test_killed_and_resumed_gives_the_same_bits(made, store, places):
-    """SIGKILL, which nothing can catch, in the middle of an epoch."""
+    """SIGKILL, which nothing can catch, in the middle of the third epoch, while a checkpoint is written."""
     recipe = made("long")
     quietly(made("teacher"), 100)
-    process, checkpoint = child("made/long"), store.folder(recipe, 0).checkpoint
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if checkpoint.exists() and load_tensors(checkpoint)[1]["epoch"] >= 2:
-            break
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    assert 0 < load_tensors(checkpoint)[1]["epoch"] < 40, "it was killed on the way"
+    process = child("made/long", killed_at=11)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, errors
+    header = load_tensors(store.folder(recipe, 0).checkpoint)[1]
+    assert (header["epoch"], header["batch"]) == (2, 2), "the tenth is there, whole"
     assert finished(recipe, 0) is None
     resumed = quietly(recipe)
     apart = Store(places / "another")
@@ -232,6 +252,7 @@ def test_killed_and_resumed_gives_the_same_bits(made, store, places):
     assert [event.step for event in events.Scalars("train/loss")] == list(range(1, 41))
 
 
+@pytest.mark.system
 def test_a_run_that_another_process_holds_is_waited_for(made, store, places):
     """And when that process is done, its result is taken."""
     recipe = made("alone")
@@ -250,6 +271,7 @@ def test_a_run_that_another_process_holds_is_waited_for(made, store, places):
     assert "training" not in errors
 
 
+@pytest.mark.system
 def test_two_processes_train_their_teacher_once(made, capsys):
     process = child("made/taught")
     assert process.stderr.readline() == "made/teacher@100 (quick): training\n"
@@ -290,13 +312,13 @@ def test_a_full_disk(made, store, monkeypatch):
     assert not [name for name in files(store.folder(recipe, 0)) if name.startswith(".part")]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1}', b"\xff\xfe"])
-def test_a_damaged_record_is_named(made, store, content):
+def test_a_damaged_record_is_named(made, store):
     quietly(made("alone"))
     path = store.folder(made("alone"), 0).record
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{path} is not a run record .* remove it"):
-        quietly(made("alone"))
+    for content in (b"", b"{", b'{"format": 1}', b"\xff\xfe"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{path} is not a run record .* remove it"):
+            quietly(made("alone"))
     path.unlink()
     assert quietly(made("alone")).final["accuracy"] > 0
 

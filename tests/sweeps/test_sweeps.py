@@ -15,6 +15,8 @@ from kdlib.recipes import find_recipes
 from kdlib.runs import Store
 from kdlib.sweeps import Sweep, run_sweep
 
+pytestmark = pytest.mark.system
+
 pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install kdlib[cluster]")
 
 

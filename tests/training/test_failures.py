@@ -94,6 +94,20 @@ def test_a_watch_on_a_device_that_is_slow_to_ask_looks_before_anything_is_kept()
     watch.settle()
 
 
+def test_a_loss_that_is_looked_at_late_is_looked_at_before_a_checkpoint(few, tmp_path, monkeypatch):
+    """As a GPU's is, together with the steps after it."""
+
+    def wait(watch, where, values):
+        watch._waiting.append(
+            (where, list(values), torch.stack([value.detach() for value in values.values()]))
+        )
+
+    monkeypatch.setattr(Watch, "look", wait)
+    monkeypatch.setattr("kdlib.training.run._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    with pytest.raises(DivergedError, match="loss, second became NaN or infinite in step 2 of epoch 2"):
+        fit(Breaks(at=6), few, checkpoint=tmp_path / "run", **OPTIONS)
+
+
 class Hungry(nn.Module):
     """A network that finds memory for a few images only."""
 

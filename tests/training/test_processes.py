@@ -40,6 +40,8 @@ from kdlib.training import DivergedError, processes
 from kdlib.training.checkpoints import load_tensors, save_tensors
 from kdlib.training.shares import shared_batches
 
+pytestmark = pytest.mark.xdist_group("two processes")  # which run once
+
 PROCESSES = 2
 LAYERS = ["layer1", "layer2", "layer3"]
 
@@ -140,7 +142,7 @@ class Stopped(nn.Module):
         if self.training:
             self.left -= 1
             if self.left == 0 and processes.rank() == processes.count() - 1:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
         return self.network(pictures)
 
 
@@ -218,6 +220,7 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_two_processes_train_what_one_does(together, name):
     start = OBJECTIVES[name]().state_dict()
@@ -229,6 +232,7 @@ def test_two_processes_train_what_one_does(together, name):
     assert (facts["processes"], alone["processes"]) == (2, 1)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_both_end_with_the_same_bits(together, name):
     (first, said), (second, also_said) = (load_tensors(together / str(rank) / name) for rank in (0, 1))
@@ -236,6 +240,7 @@ def test_both_end_with_the_same_bits(together, name):
     assert (said["epochs"], said["final"]) == (also_said["epochs"], also_said["final"])
 
 
+@pytest.mark.system
 def test_gradients_in_float64(together):
     """Every term, memory, module of a term and batch-norm statistic: seven images, as four and three."""
     expected = gradients()
@@ -244,11 +249,13 @@ def test_gradients_in_float64(together):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.system
 def test_weights_without_a_part_in_the_loss_stay(together):
     weights, _ = load_tensors(together / "0" / "hints-alone")
     assert torch.equal(weights["student.classifier.weight"], network().classifier.weight)
 
 
+@pytest.mark.system
 def test_every_test_image_is_scored_once_and_in_order(together):
     """101 images in batches of 20: the last has one, and one process none."""
     expected = predict(network(), scored(), device="cpu")
@@ -258,18 +265,21 @@ def test_every_test_image_is_scored_once_and_in_order(together):
         torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.system
 def test_ctrl_c_at_one_stops_both_after_the_same_step(together):
     for rank in range(PROCESSES):
         said = load_tensors(together / str(rank) / "resumed")[1]["said"]
         assert said.startswith("stopped after step 3 of 4 in epoch 1 of 2, and kept in ")
 
 
+@pytest.mark.system
 def test_resumed_gives_the_same_bits_as_never_stopped(together):
     whole, _ = load_tensors(together / "0" / "whole")
     for rank in range(PROCESSES):
         assert same(load_tensors(together / str(rank) / "resumed")[0], whole)
 
 
+@pytest.mark.system
 def test_one_process_takes_up_what_two_began(together):
     whole, _ = load_tensors(together / "0" / "whole")
     resumed = Stopped(-1)
@@ -277,11 +287,13 @@ def test_one_process_takes_up_what_two_began(together):
     assert_same_end(resumed.state_dict(), whole, Stopped(-1).state_dict())
 
 
+@pytest.mark.system
 def test_only_the_first_speaks_and_writes(together):
     heard = [load_tensors(together / str(rank) / "labels")[1]["on_epoch"] for rank in range(PROCESSES)]
     assert heard == [3, 0]
 
 
+@pytest.mark.system
 def test_what_stops_one_stops_both(together):
     refused = [json.loads((together / str(rank) / "refused.json").read_text()) for rank in range(PROCESSES)]
     assert refused[0] == refused[1]
