@@ -1,4 +1,4 @@
-"""The set-up: what it decides, what real pip leaves and says when it fails, and what the lock files promise."""
+"""The set-up: what it decides, what real pip leaves and says when it fails, and what the locks promise."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ from pathlib import Path
 def build_editable(folder, settings=None, metadata=None):
     with zipfile.ZipFile(Path(folder, "kdlib-1-py3-none-any.whl"), "w") as wheel:
         wheel.writestr("kdlib-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: kdlib\\nVersion: 1\\n")
-        wheel.writestr("kdlib-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        about = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+        wheel.writestr("kdlib-1.dist-info/WHEEL", about)
         wheel.writestr("kdlib-1.dist-info/RECORD", "")
     return "kdlib-1-py3-none-any.whl"
 """
