@@ -48,7 +48,6 @@ def parser() -> argparse.ArgumentParser:
     notebooks.add_argument("--fix", action="store_true", help="mend what can be mended without judgement")
     chapter = add("chapter", help="make a new last chapter that keeps the rules, to be written over")
     chapter.add_argument("title", help='such as "How long should a student study?"')
-    add("spelling", help="check the spelling of all prose; words that are right go into ci/spelling.txt")
     add("pins", help="rewrite the pinned versions from the packages of this environment")
     add("picture", help="copy the first figure of chapter 1 to .github/picture.png, for the README")
     add("help", help="show this text")
