@@ -14,7 +14,7 @@ if sys.version_info < (3, 11):  # noqa: UP036
 from ci import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-NEED_DEVELOPERS_TOOLS = ("test", "spelling", "pins")
+NEED_DEVELOPERS_TOOLS = ("test", "pins")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,7 +49,6 @@ def parser() -> argparse.ArgumentParser:
     notebooks.add_argument("--fix", action="store_true", help="mend what can be mended without judgement")
     chapter = add("chapter", help="make a new last chapter that keeps the rules, to be written over")
     chapter.add_argument("title", help='such as "How long should a student study?"')
-    add("spelling", help="check the spelling of all prose; words that are right go into ci/spelling.txt")
     pins = add("pins", help="lock what pyproject.toml asks for in ci/requirements, for every system")
     pins.add_argument("--upgrade", action="store_true", help="at the newest versions, not those of before")
     add("picture", help="copy the first figure of chapter 1 to .github/picture.png, for the README")

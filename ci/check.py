@@ -21,13 +21,13 @@ def steps() -> dict[str, list[str]]:
     python = [sys.executable, "-m"]
     schema = python_package_folder("jupyter_book") / "config_schema.json"
     workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
-    zizmor, deno = (str(Path(sys.executable).with_name(name)) for name in ("zizmor", "deno"))
+    zizmor, deno, typos = (str(Path(sys.executable).with_name(name)) for name in ("zizmor", "deno", "typos"))
     # loadgroup keeps the tests of a module fixture on one worker: tests/conftest.py says which those are.
     pytest = [*python, "pytest", "-q", "--durations=25", "-n", str(core_count()), "--dist", "loadgroup"]
     return {
         "lint": [*python, "ruff", "check"],
         "format": [*python, "ruff", "format", "--check"],
-        "spelling": [*python, "ci", "spelling"],
+        "spelling": [typos],
         "configuration": [*python, "check_jsonschema", "--schemafile", str(schema), "_config.yml"],
         "workflows": [*python, "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
         "workflows' safety": [zizmor, "--offline", "--quiet", ".github/workflows"],

@@ -57,10 +57,6 @@ def run(root: Path, options: argparse.Namespace) -> int:
                 return notebooks.lint_all(repository, fix=options.fix)
             case "chapter":
                 return new_chapter(repository, options.title)
-            case "spelling":
-                from ci import spelling
-
-                return spelling.check(repository)
             case "bench":
                 from ci import bench
 

@@ -129,7 +129,7 @@ def test_no_gradient_passes_through_the_network_in_the_teachers_place(data, posi
     pair = [network(4, seed=1), network(4, seed=2)]
     images, labels = data.train.images[:16].float(), data.train.labels[:16]
     alone, other = (copy.deepcopy(pair[place]).train() for place in (position, 1 - position))
-    Mutual(*pair, [LogitMatching()])(images, labels)[0].backward()
+    Mutual(pair[0], pair[1], [LogitMatching()])(images, labels)[0].backward()
     torch.nn.functional.mse_loss(alone(images), other(images).detach()).backward()
     for weight, expected in zip(pair[position].parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(weight.grad, expected.grad)

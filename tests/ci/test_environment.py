@@ -316,7 +316,7 @@ def test_a_failure_that_nobody_foresaw_points_at_pips_own_words(root: Path) -> N
 def test_a_python_without_ensurepip_is_told_what_to_install(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(SystemExit, match="apt-get install python3-venv"):
         environment.create(root / ".venv")
     assert not (root / ".venv").exists()
@@ -405,7 +405,7 @@ def test_every_locked_package_that_is_here_has_its_version_and_runs_on_the_oldes
     assert locked.keys() >= {environment.name_of(line.name) for line in requirements()}
     for name, version in locked.items():
         assert metadata.version(name) == version, f"{name}: run `python -m ci pins`"
-        allowed = metadata.metadata(name).get("Requires-Python", "")
+        allowed = metadata.metadata(name)["Requires-Python"] or ""
         assert SpecifierSet(allowed).contains("3.11.5"), f"{name} {version} needs Python {allowed}"
 
 
