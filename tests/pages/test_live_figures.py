@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytest
+from .conftest import DESKTOP, PHONE, Theme, Visit, chapters, pages_with
+from .faults import WIDER_THAN_THE_SCREEN
 
-from .conftest import DESKTOP, PHONE, Theme, Visit
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
 
 # What a reader sees of a figure besides its controls: its words, and the geometry of what it draws.
 APPEARANCE = """(figure) => ({
@@ -40,92 +43,77 @@ LOWEST_CONTRAST = """(figure) => {
 }"""
 
 
-@pytest.fixture
-def chapters_with_figures(html: Path) -> list[str]:
-    """The pages that hold live figures; the book has some."""
-    pages = sorted(path.stem for path in html.glob("*.html") if 'class="kdlib-live"' in path.read_text())
-    assert pages, "no page has a live figure"
-    return pages
+def test_figures_answer_to_the_keyboard(page_with_figures: str, visit: Callable[..., Visit]) -> None:
+    """Each slider, moved by the arrow keys, changes its value, the figure's words and what it draws.
 
-
-@pytest.mark.parametrize(("theme", "width"), [("light", DESKTOP), ("dark", DESKTOP), ("dark", PHONE)])
-def test_figure_answers_to_the_keyboard(
-    theme: Theme, width: int, chapters_with_figures: list[str], visit: Callable[..., Visit]
-) -> None:
-    """Each slider, moved by the arrow keys, changes its value, the figure's words and what it draws."""
-    for chapter in chapters_with_figures:
-        visited = visit(chapter, theme, width)
+    In a dark theme and on a phone too; they draw themselves anew for each width.
+    """
+    visited = visit(page_with_figures)
+    faults = []
+    turns: list[tuple[Theme, int]] = [("light", DESKTOP), ("dark", DESKTOP), ("dark", PHONE)]
+    for theme, width in turns:
+        visited.turn(theme, width)
         for figure in visited.page.locator(".kdlib-live").all():
             sliders = figure.locator("input[type=range]").all()
-            assert sliders, f"a live figure in {chapter} has no slider"
+            if not sliders:
+                faults.append(f"{theme}, {width} pixels: a figure without a slider")
             for slider in sliders:
-                slider.scroll_into_view_if_needed()
-                before, value = figure.evaluate(APPEARANCE), slider.input_value()
-                key = "ArrowLeft" if value == slider.get_attribute("max") else "ArrowRight"
-                for _ in range(8):
-                    slider.press(key)
-                after = figure.evaluate(APPEARANCE)
-                label = f"{chapter}: {slider.get_attribute('aria-label')}"
-                assert slider.input_value() != value, label
-                assert after["words"] != before["words"], label
-                assert after["shapes"] != before["shapes"], label
-            assert figure.evaluate(LOWEST_CONTRAST) >= 4.5, f"{chapter}: text hard to read in {theme}"
-        assert visited.complaints == []
-        assert visited.blocked == []
+                label = f"{theme}, {width} pixels, {slider.get_attribute('aria-label')}"
+                faults += [f"{label}: {fault}" for fault in unanswered(figure, slider)]
+            if figure.evaluate(LOWEST_CONTRAST) < 4.5:
+                faults.append(f"{theme}, {width} pixels: text hard to read")
+    assert faults + visited.complaints + visited.outside == []
 
 
-def test_figure_is_a_picture_where_scripts_are_off(
-    chapters_with_figures: list[str], visit: Callable[..., Visit]
+def unanswered(figure: Locator, slider: Locator) -> list[str]:
+    """What stays as it was when a slider is moved."""
+    before, value = figure.evaluate(APPEARANCE), slider.input_value()
+    key = "ArrowLeft" if value == slider.get_attribute("max") else "ArrowRight"
+    for _ in range(8):
+        slider.press(key)
+    after = figure.evaluate(APPEARANCE) | {"value": slider.input_value()}
+    return [f"the same {what}" for what, old in (before | {"value": value}).items() if after[what] == old]
+
+
+def test_figures_are_pictures_where_scripts_are_off(
+    page_with_figures: str, visit: Callable[..., Visit]
 ) -> None:
     """Without scripts each live figure shows its image, with words for those who cannot see it."""
-    for chapter in chapters_with_figures:
-        page = visit(chapter, scripts=False).page
-        for figure in page.locator(".kdlib-live").all():
-            image = figure.locator("img")
-            assert image.is_visible()
-            box = image.bounding_box()
-            assert box is not None
-            assert min(box["width"], box["height"]) > 100
-            assert len(image.get_attribute("alt") or "") > 40
+    page = visit(page_with_figures, scripts=False).page
+    for figure in page.locator(".kdlib-live").all():
+        image = figure.locator("img")
+        assert image.is_visible()
+        box = image.bounding_box()
+        assert box is not None
+        assert min(box["width"], box["height"]) > 100
+        assert len(image.get_attribute("alt") or "") > 40
 
 
-@pytest.fixture
-def chapters_with_explorers(chapters_with_figures: list[str], html: Path) -> list[str]:
-    """Of these, the ones with menus: the sweep explorer of part III."""
-    return [page for page in chapters_with_figures if "runsTable" in (html / f"{page}.html").read_text()]
-
-
-@pytest.mark.parametrize(("theme", "width"), [("light", DESKTOP), ("dark", PHONE)])
-def test_explorer_answers_for_every_choice(
-    theme: Theme, width: int, chapters_with_explorers: list[str], visit: Callable[..., Visit]
-) -> None:
+def test_explorer_answers_for_every_choice(page_with_explorer: str, visit: Callable[..., Visit]) -> None:
     """Each entry of each menu has a table; what has not been run has a command; all can be read."""
-    for chapter in chapters_with_explorers:
-        visited = visit(chapter, theme, width)
-        page = visited.page
-        for figure in page.locator(".kdlib-live").filter(has=page.locator("select")).all():
+    visited = visit(page_with_explorer)
+    turns: list[tuple[Theme, int]] = [("light", DESKTOP), ("dark", PHONE)]
+    for theme, width in turns:
+        visited.turn(theme, width)
+        for figure in visited.page.locator(".kdlib-live").filter(has=visited.page.locator("select")).all():
             data, *others = figure.locator("select").all()
             for entry in data.locator("option").all():
                 data.select_option(entry.get_attribute("value"))
                 rows = figure.locator(".kd-runs tbody tr").all_inner_texts()
                 assert rows
                 commands = figure.locator(".kd-missing code").text_content() or ""
-                assert ("not run yet" in "".join(rows)) <= ("kd run " in commands), chapter
-                assert figure.evaluate(LOWEST_CONTRAST) >= 4.5, f"{chapter}: text hard to read in {theme}"
-                assert page.evaluate("document.documentElement.scrollWidth") <= width
+                assert ("not run yet" in "".join(rows)) <= ("kd run " in commands)
+                assert figure.evaluate(LOWEST_CONTRAST) >= 4.5, f"text hard to read in {theme}"
+                assert visited.page.evaluate(WIDER_THAN_THE_SCREEN) == []
             for menu in others:
                 before = figure.evaluate(APPEARANCE)
                 menu.press("ArrowDown")
-                assert figure.evaluate(APPEARANCE)["words"] != before["words"], chapter
-        assert visited.complaints == []
-        assert visited.blocked == []
+                assert figure.evaluate(APPEARANCE)["words"] != before["words"]
+    assert visited.complaints == []
+    assert visited.outside == []
 
 
-def test_practice_chapters_have_an_explorer(html: Path, chapters_with_explorers: list[str]) -> None:
+def test_practice_chapters_have_an_explorer(html: Path) -> None:
     """Each chapter that compares published numbers with ours, of those that were built."""
-    with_tables = {
-        page.stem
-        for page in html.glob("[0-9][0-9]-*.html")
-        if 'class="kdlib-table kdlib-comparison' in page.read_text()
-    }
-    assert with_tables <= set(chapters_with_explorers)
+    compared = set(pages_with('class="kdlib-table kdlib-comparison')) & set(chapters())
+    assert compared <= set(pages_with("runsTable"))
