@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from ci.chapters import (
     read_notebook,
 )
 from ci.execute import find_commit, show, write_whole
+from ci.offline import pack
 from ci.pages import build_pages
 from ci.status import bounds, claims_of
 
@@ -94,12 +93,10 @@ def _most(claim: dict[str, Any]) -> float:
 
 
 def archive(repository: Repository) -> Path:
-    """The pages as a zip with its SHA-256 beside it; each is there as a whole or not at all."""
+    """The pages as `make offline` packs them, named by the commit, with their SHA-256 beside them."""
     commit = find_commit(repository).replace("+", "-changed").replace(" ", "-")
     target = repository.build / f"course-{commit}.zip"
-    with tempfile.TemporaryDirectory(dir=repository.build) as scratch:
-        made = Path(shutil.make_archive(str(Path(scratch) / target.stem), "zip", repository.html))
-        digest = hashlib.sha256(made.read_bytes()).hexdigest()
-        made.replace(target)
+    pack(repository.html, target)
+    digest = hashlib.sha256(target.read_bytes()).hexdigest()
     write_whole(target.with_name(f"{target.name}.sha256"), f"{digest}  {target.name}\n".encode())
     return target

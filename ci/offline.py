@@ -1,4 +1,4 @@
-"""`make offline`: the built pages as one archive that opens from disk, with everything alive."""
+"""The built pages as one archive that opens from disk with everything alive, for readers and from runners."""
 
 from __future__ import annotations
 

@@ -61,6 +61,28 @@ def test_teacher_is_unchanged_bit_for_bit_after_training(networks):
     assert all(weight.grad is None for weight in teacher.parameters())
 
 
+def test_teacher_is_asked_without_a_gradient(networks, batch):
+    student, teacher = networks
+    images, labels, _ = batch
+    distiller = Distiller(student, teacher, [SoftTargets(), Attention(layers="layer2")]).connect(images[:2])
+    assert not distiller.teach(images).requires_grad
+    loss, _ = distiller(images, labels)
+    loss.backward()
+    assert all(weight.grad is None for weight in teacher.parameters())
+    assert all(weight.grad is not None for weight in student.parameters())
+
+
+def test_a_student_that_was_trained_before_trains_in_training_mode(networks):
+    student, teacher = networks
+    distiller = Distiller(student, teacher, [SoftTargets()])
+    train = load_data("digits").train.balanced(20)
+    means = []
+    for _ in range(2):
+        fit(distiller, train, epochs=1, progress=False, device="cpu")
+        means.append(next(value.clone() for name, value in student.named_buffers() if "mean" in name))
+    assert not torch.equal(*means), "batch normalisation learns in training mode alone"
+
+
 def test_teacher_answers_in_evaluation_mode_whatever_mode_it_was_put_in(networks, batch):
     student, teacher = networks
     distiller = Distiller(student, teacher, [SoftTargets()])

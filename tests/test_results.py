@@ -156,6 +156,12 @@ def test_table_in_a_page_a_notebook_and_a_terminal():
         results.table(["a", "b"], [["c"]], "")
 
 
+def test_every_part_of_a_table_is_escaped():
+    shown = results.table(["<b>", "<b>"], [["<b>", "<b>"]], "<b>")._repr_html_()
+    assert "<b>" not in shown
+    assert shown.count("&lt;b&gt;") == 5
+
+
 def test_a_record_of_format_1_has_no_recipe(tmp_path):
     path = record(recipe={"name": "cifar/teacher", "digest": "0123456789ab"}).save(tmp_path / "run.json")
     fields = json.loads(path.read_text())

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from ci.bench import plain
 from ci.bench.report import Part
@@ -29,8 +30,8 @@ def bench(_repository: Repository) -> Part:
     data = pictures()
     teacher = network(data, "resnet20", seed=100)
     fit(teacher, data.train, epochs=EPOCHS, batch_size=BATCH, learning_rate=LEARNING_RATE, progress=False)
-    slow = [accuracy(plainly(data, teacher, seed, device), data) for seed in SEEDS]
-    fast = [accuracy(quickly(data, teacher, seed), data) for seed in SEEDS]
+    slow = [accuracy(plainly(data, teacher, seed, device), data) for seed in tqdm(SEEDS, desc="plain loop")]
+    fast = [accuracy(quickly(data, teacher, seed), data) for seed in tqdm(SEEDS, desc="kdlib.fit")]
     precision = choose_precision("auto", device, teacher)
     title = f"KD, ResNet-20 to ResNet-8, {len(data.train)} images of {data.name}, {EPOCHS} epochs"
     return Part(*summary(title, precision, slow, fast))

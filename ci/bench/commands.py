@@ -70,7 +70,7 @@ def seconds(repository: Repository, *module: str) -> float:
     subprocess.run(
         [sys.executable, "-m", *module],
         cwd=repository.root,
-        stdout=subprocess.DEVNULL,
+        stdout=sys.stderr,  # what the command says of its progress
         check=True,
     )
     return round(time.monotonic() - started, 2)

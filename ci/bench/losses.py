@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ci.bench.report import Part
 from ci.chapters import Repository
@@ -115,7 +116,8 @@ def measure(
         stack.enter_context(fast_teacher(plain, images, dtype, pack=not is_long))
         if is_long:
             stack.enter_context(compiled(plain, images))
-        for number in range(ROUNDS + 1):  # the first one compiles
+        rounds = tqdm(range(ROUNDS + 1), desc="long run" if is_long else "short run", unit="round")
+        for number in rounds:  # the first one compiles
             for name, work in works.items():
                 taken = seconds_of(work)
                 times[name].extend([taken] if number else [])

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from ci.bench.commands import Timing
 from ci.bench.report import Part
 from ci.browser import open_browser
@@ -31,7 +33,7 @@ def bench(repository: Repository) -> Part:
         first_answer(browser, pages[0])  # starts the browser's own processes
         timings = [
             Timing(page.stem, round(median(first_answer(browser, page) for _ in range(ROUNDS)), 2), LIMIT)
-            for page in pages
+            for page in tqdm(pages, desc="opening pages", unit="page")
         ]
     lines = [
         f"{timing.what:<55} {timing.seconds:7.2f} s of {timing.limit:4.0f} s"

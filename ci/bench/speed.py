@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from ci.bench.report import Part, Rate, rate_lines
 from ci.bench.variants import now, prepared
@@ -27,7 +28,7 @@ from kdlib import Distiller
 from kdlib.training import choose_device
 from kdlib.training.compiled import operations
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def bench(_repository: Repository) -> Part:
@@ -53,12 +54,17 @@ def measure(work: Work, folder: Path, rounds: int = ROUNDS) -> list[Rate]:
     """The rates of the faster plain loop and of each variant, measured in turns."""
     names = [*(f"plain loop, {workers} workers" for workers in WORKERS), *work.variants]
     context = multiprocessing.get_context("spawn")
-    with ExitStack() as stack:
-        ends = [stack.enter_context(_served(context, work.name, name, folder)) for name in names]
-        taken = [[_ask(end) for end in ends] for _ in range(rounds)]
+    ends: dict[str, Connection] = {}
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    with ExitStack() as stack, tqdm(names * (1 + rounds), desc=work.name, unit="turn") as turns:
+        for name in turns:  # the first turn of each prepares it
+            turns.set_postfix_str(name.strip())
+            if name in ends:
+                taken[name].append(_ask(ends[name]))
+            else:
+                ends[name] = stack.enter_context(_served(context, work.name, name, folder))
     rates = [
-        Rate(name, tuple(work.steps * work.batch_size / seconds for seconds in column))
-        for name, column in zip(names, zip(*taken, strict=True), strict=True)
+        Rate(name, tuple(work.steps * work.batch_size / seconds for seconds in taken[name])) for name in names
     ]
     fastest = max(rates[: len(WORKERS)], key=lambda rate: rate.median)
     return [fastest, *rates[len(WORKERS) :]]

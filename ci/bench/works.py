@@ -72,21 +72,21 @@ _RUNGS_AT_224 = (*(name for name in RUNGS if "autocast" not in name and "the sam
 WORKS = (
     Work(
         "KD, ResNet-110 to ResNet-20, CIFAR shapes, batch 128",
-        "resnet110", "resnet20", 32, 128, 8,
+        "resnet110", "resnet20", 32, 128, 2,
         (HardLabels(0.1), SoftTargets(0.9, temperature=4)), plain.distillation_loss,
         (*RUNGS, FIT),
         {"+ compiled": "4.5× with AMX", "    the same, compiled": "1.4× in float32"},
     ),
     Work(
         "AT, ResNet-20 to ResNet-20, CIFAR shapes, batch 128",
-        "resnet20", "resnet20", 32, 128, 16,
+        "resnet20", "resnet20", 32, 128, 6,
         (HardLabels(1.0), Attention(1000.0, layers=_LAYERS, form="code")), plain.attention_loss,
         (*RUNGS, FIT),
         {"+ compiled": "2.8× with AMX"},
     ),
     Work(
         "KD, MobileNetV2 to MobileNetV2, 224 pixels, batch 32, JPEG files, RandAugment and erasing",
-        "mobilenet_v2", "mobilenet_v2", 224, 32, 4,
+        "mobilenet_v2", "mobilenet_v2", 224, 32, 2,
         (HardLabels(0.1), SoftTargets(0.9, temperature=4)), plain.distillation_loss,
         _RUNGS_AT_224,
         {"+ compiled": "4×"},

@@ -1,10 +1,12 @@
 """Device and precision: what "auto" means, and what cannot be done here."""
 
+import inspect
 import os
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from kdlib.models import count_parameters
 from kdlib.training import processes
@@ -99,7 +101,13 @@ def make_fabric(device: torch.device, precision: Any) -> Any:
         precision=precision,
         plugins=TorchElasticEnvironment(),
         # Of a static graph some weights may have no part in the loss. Buffers are the same already.
-        strategy=DDPStrategy(static_graph=True, broadcast_buffers=False),
+        strategy=DDPStrategy(static_graph=True, **_no_buffers_sent()),
     )
     fabric.launch()
     return fabric
+
+
+def _no_buffers_sent() -> dict[str, Any]:
+    """DDP's argument for that: torch 2.14 gave it another name, and warns of the old one."""
+    names = inspect.signature(DistributedDataParallel).parameters
+    return {"forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers": False}

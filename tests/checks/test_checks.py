@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import IPython.display
 import pytest
 
 from kdlib import checks
@@ -55,6 +56,14 @@ class TestClaims:
     def test_nan_bears_out_nothing(self):
         with pytest.raises(AssertionError, match="nan"):
             checks.claim("It gains", float("nan"), at_least=0)
+
+    def test_what_a_claim_says_is_escaped_in_a_notebook(self, monkeypatch):
+        shown = []
+        monkeypatch.setattr(IPython, "get_ipython", object)
+        monkeypatch.setattr(IPython.display, "display", lambda data, **_: shown.append(data["text/html"]))
+        checks.claim("<b>", 3.0, at_least=2, unit="<b>")
+        assert "<b>" not in shown[0]
+        assert shown[0].count("&lt;b&gt;") == 3, "the sentence, the value and its bound"
 
     def test_claims_need_a_bound(self):
         with pytest.raises(ValueError, match="has no bound"):

@@ -106,7 +106,7 @@ def test_plan_execute_assemble(
     (archive,) = handed_in.build.glob("course-*.zip")
     digest, name = archive.with_name(f"{archive.name}.sha256").read_text().split()
     assert (digest, name) == (hashlib.sha256(archive.read_bytes()).hexdigest(), archive.name)
-    assert "index.html" in zipfile.ZipFile(archive).namelist()
+    assert "kd-course/index.html" in zipfile.ZipFile(archive).namelist()
     assert matrix(handed_in, capsys) == [], "nothing is left to execute"
 
 

@@ -54,16 +54,28 @@ WIDER_THAN_THE_SCREEN = """() => {
 }"""
 
 # axe walks through every element, of what it is not asked about too. Code has thousands, alike on all pages.
-FLATTEN_CODE = """() => document.querySelectorAll("article pre:not(.kdlib-live *)")
-    .forEach((code) => code.replaceChildren(code.textContent))"""
+# Of a table's rows that differ in their words alone two are enough, an odd and an even one.
+THIN_OUT = """() => {
+    document.querySelectorAll("article pre:not(.kdlib-live *)")
+        .forEach((code) => code.replaceChildren(code.textContent));
+    for (const body of document.querySelectorAll("article tbody:not(.kdlib-live *)")) {
+        const seen = {};
+        for (const row of [...body.rows]) {
+            const kind = [row, ...row.querySelectorAll("*")]
+                .map((node) => `${node.localName} ${node.className} ${node.getAttribute("style")}`).join();
+            seen[kind] = (seen[kind] ?? 0) + 1;
+            if (seen[kind] > 2) row.remove();
+        }
+    }
+}"""
 
 # preload would fetch the stylesheets once more, which a page opened from disk may not.
 AXE = """(part) => axe.run(part, {preload: false, resultTypes: ["violations"]})
     .then(({violations}) => violations.flatMap(({id, nodes}) => nodes.map((node) =>
         `${id}: ${node.html.slice(0, 120)} ${node.failureSummary.slice(0, 300)}`)))"""
 
-# Code has a test of its own, test_code_is_accessible. Screen readers get the MathML beside KaTeX's drawing of a
-# formula, which has the colour of the text.
+# Code has a test of its own, test_code_is_accessible. Screen readers get the MathML beside KaTeX's drawing of
+# a formula, which has the colour of the text.
 ELSEWHERE = [["pre"], [".katex-html"]]
 # What is alike on all pages is looked at on one page of each kind.
 AROUND = [[".bd-header"], [".bd-sidebar-primary"], [".bd-footer"]]
