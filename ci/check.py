@@ -6,7 +6,7 @@ import importlib.util
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from ci.chapters import Repository
@@ -14,6 +14,8 @@ from ci.machine import core_count
 
 # These use all cores, or what the one before them made; the others use one core each and run side by side.
 IN_TURN = ("unit tests", "book", "notebooks", "pages")
+# The longest of the others goes on while the first of these has begun.
+LONGEST = "types"
 
 
 def steps() -> dict[str, list[str]]:
@@ -62,15 +64,19 @@ def run_all(repository: Repository) -> int:
         results[name] = (done.returncode == 0, time.monotonic() - started)
         return name, done.stdout
 
+    def show(done: Future[tuple[str, str]]) -> None:
+        name, printed = done.result()
+        print(f"{title(name, commands[name])}\n{printed}", end="", flush=True)
+
     with ThreadPoolExecutor(core_count()) as pool:
-        # The last ones take longest, so they begin first.
-        quick = [name for name in reversed(commands) if name not in IN_TURN]
+        longest = pool.submit(run, LONGEST, subprocess.PIPE)
+        quick = [name for name in commands if name not in (*IN_TURN, LONGEST)]
         for future in as_completed([pool.submit(run, name, subprocess.PIPE) for name in quick]):
-            name, printed = future.result()
-            print(f"{title(name, commands[name])}\n{printed}", end="", flush=True)
-    for name in [name for name in commands if name in IN_TURN]:
-        print(title(name, commands[name]), flush=True)
-        run(name)
+            show(future)
+        for name in [name for name in commands if name in IN_TURN]:
+            print(title(name, commands[name]), flush=True)
+            run(name)
+        show(longest)
     print("\n== summary")
     for name in commands:
         passed, seconds = results[name]

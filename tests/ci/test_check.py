@@ -14,14 +14,14 @@ from ci.bench import commands
 from ci.chapters import Repository
 
 
-@pytest.mark.parametrize("failing", [None, "alone", "pages"])
+@pytest.mark.parametrize("failing", [None, "alone", "types", "pages"])
 def test_every_check_runs_and_the_summary_names_the_failed_ones(
     repository: Repository,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     failing: str | None,
 ) -> None:
-    names = ["alone", "beside", "unit tests", "pages"]
+    names = ["alone", "beside", "types", "unit tests", "pages"]
     python = [sys.executable, "-c"]
     made = {
         name: [*python, f"print('{name} ran'); raise SystemExit({3 * (name == failing)})"] for name in names

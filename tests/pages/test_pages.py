@@ -54,8 +54,7 @@ def test_page(name: str, visit: Callable[..., Visit]) -> None:
     assert not any(faults.values()), f"{name}\n{in_words(faults)}"
 
 
-@pytest.mark.parametrize("width", [DESKTOP, PHONE])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "width"), [("light", DESKTOP), ("dark", PHONE)])
 def test_code_is_accessible(html: Path, theme: Theme, width: int, visit: Callable[..., Visit]) -> None:
     """Contrast and scrolling of code and its output, on the page that has most of it."""
     most = max(html.glob("*.html"), key=lambda path: path.read_text(encoding="utf-8").count("<pre"))

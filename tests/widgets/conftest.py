@@ -89,30 +89,47 @@ def html_of(figure: Callable[[str], LiveFigure]) -> Callable[[str], str]:
     return cache(lambda name: figure(name).page())
 
 
+@pytest.fixture(scope="session")
+def tab(browser: Browser) -> Iterator[Callable[[bool], tuple[Page, list[str]]]]:
+    """A tab without a network, with or without scripts, and what its pages ask a network for or complain of.
+
+    Loading in it is half the work of opening a new one.
+    """
+    tabs: dict[bool, tuple[Page, list[str]]] = {}
+
+    def of(scripts: bool) -> tuple[Page, list[str]]:
+        if scripts not in tabs:
+            context = browser.new_context(offline=True, java_script_enabled=scripts, reduced_motion="reduce")
+            page, complaints = context.new_page(), list[str]()
+            page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("request", lambda sent: complaints.extend(filter(leaves_the_disk, [sent.url])))
+            tabs[scripts] = page, complaints
+        return tabs[scripts]
+
+    yield of
+    for page, _ in tabs.values():
+        page.context.close()
+
+
+def leaves_the_disk(url: str) -> bool:
+    """Whether an address is of a network."""
+    return not url.startswith(("file:", "blob:", "data:"))
+
+
 @pytest.fixture
-def open_html(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Opens HTML as a page from disk; whatever it asks a network for or complains of fails the test."""
-    contexts, complaints = [], []
+def open_html(tab: Callable[[bool], tuple[Page, list[str]]], tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Opens HTML as a page from disk, one at a time; whatever it complains of fails the test."""
+    heard: list[list[str]] = []
 
     def open_(*figures: str, theme: str = "light", width: int = 900, scripts: bool = True) -> Page:
         ground, ink = COLOURS[theme]
         path = tmp_path / "page.html"
         text = PAGE.format(theme=theme, ground=ground, ink=ink, figures="\n".join(figures))
         path.write_text(text, encoding="utf-8")
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, java_script_enabled=scripts, reduced_motion="reduce"
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "request",
-            lambda sent: (
-                None if sent.url.startswith(("file:", "blob:", "data:")) else complaints.append(sent.url)
-            ),
-        )
-        context.set_offline(True)
+        page, complaints = tab(scripts)
+        heard.append(complaints)
+        page.set_viewport_size({"width": width, "height": 900})
         page.goto(path.as_uri())
         if scripts:
             page.wait_for_function(
@@ -121,9 +138,10 @@ def open_html(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]
         return page
 
     yield open_
-    for context in contexts:
-        context.close()
-    assert not complaints
+    said = [complaint for complaints in heard for complaint in complaints]
+    for complaints in heard:
+        complaints.clear()
+    assert said == []
 
 
 @pytest.fixture
