@@ -14,7 +14,7 @@ from ci.machine import core_count
 
 # These use all cores, or what the one before them made; the others use one core each and run side by side.
 IN_TURN = ("unit tests", "book", "notebooks", "pages")
-# The longest of the others goes on while the first of these has begun.
+# The longest of the others, which goes on beside the first of these.
 LONGEST = "types"
 
 
