@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 # One thread for each worker and for all that it starts: several that share the cores wait for each other.
 # torch reads this when it is imported, which nothing above does.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that starts `make test` in the background has all of it ignore Ctrl-C, which some tests press.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MADE = """
 title = "Made for the tests"

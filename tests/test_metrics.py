@@ -48,7 +48,7 @@ def test_expected_calibration_error_is_the_formula(logits, labels, bins):
         for b in range(bins)
         if (number == b).any()
     )
-    assert metrics.expected_calibration_error(logits, labels, bins) == pytest.approx(expected, abs=1e-6)
+    assert metrics.expected_calibration_error(logits, labels, bins) == pytest.approx(expected, abs=1e-12)
 
 
 def test_agreement_is_about_the_teacher_not_the_label():
