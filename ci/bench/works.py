@@ -85,8 +85,8 @@ WORKS = (
         {"+ compiled": "2.8× with AMX"},
     ),
     Work(
-        "KD, MobileNetV2 to MobileNetV2, 224 pixels, batch 32, JPEG files, RandAugment and erasing",
-        "mobilenet_v2", "mobilenet_v2", 224, 32, 2,
+        "KD, MobileNetV2 to MobileNetV2, 224 pixels, batch 16, JPEG files, RandAugment and erasing",
+        "mobilenet_v2", "mobilenet_v2", 224, 16, 2,
         (HardLabels(0.1), SoftTargets(0.9, temperature=4)), plain.distillation_loss,
         _ENDS,
         {"+ compiled": "4×"},
