@@ -50,12 +50,14 @@ def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -
         bins: how many bins.
 
     Raises:
-        ValueError: as `accuracy`.
+        ValueError: there is no bin, or as `accuracy`.
 
     Reference:
         Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017, equation 3.
     """
     _check(logits, labels)
+    if bins < 1:
+        raise ValueError(f"bins is {bins}; it must be at least 1.")
     confidence, predicted = logits.double().softmax(dim=1).max(dim=1)
     # Written here, because Fabric imports torchmetrics wherever it is installed: two seconds of each start.
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.double, device=logits.device)

@@ -97,6 +97,12 @@ class TestBadInput:
             metric(torch.zeros(6, 3), LABELS)
 
 
+@pytest.mark.parametrize("bins", [0, -1])
+def test_no_bin(bins):
+    with pytest.raises(ValueError, match=f"bins is {bins}; it must be at least 1"):
+        metrics.expected_calibration_error(torch.zeros(6, 4), LABELS, bins)
+
+
 @pytest.mark.parametrize("k", [0, 5])
 def test_k_out_of_range(k):
     with pytest.raises(ValueError, match=rf"k is {k}; with 4 classes"):
