@@ -59,7 +59,7 @@ def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -
     if bins < 1:
         raise ValueError(f"bins is {bins}; it must be at least 1.")
     confidence, predicted = logits.double().softmax(dim=1).max(dim=1)
-    # Written here, because Fabric imports torchmetrics wherever it is installed: two seconds of each start.
+    # Written here, because Fabric imports torchmetrics wherever it is installed: over a second of each start.
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.double, device=logits.device)
     bin_number = torch.bucketize(confidence, edges[1:-1], right=True)
     gap = (predicted == labels).double() - confidence
