@@ -53,11 +53,12 @@ WIDER_THAN_THE_SCREEN = """() => {
         .map((node) => `${node.tagName} ${node.className}`.slice(0, 80))].slice(0, 9);
 }"""
 
-# axe walks through every element, of what it is not asked about too. Code has thousands, alike on all pages.
+# axe walks through every element, of what it is not asked about too. Code and drawn formulas have thousands.
 # Of a table's rows that differ in their words alone two are enough, an odd and an even one.
 THIN_OUT = """() => {
     document.querySelectorAll("article pre:not(.kdlib-live *)")
         .forEach((code) => code.replaceChildren(code.textContent));
+    document.querySelectorAll(".katex-html").forEach((drawing) => drawing.replaceChildren());
     for (const body of document.querySelectorAll("article tbody:not(.kdlib-live *)")) {
         const seen = {};
         for (const row of [...body.rows]) {
@@ -69,10 +70,40 @@ THIN_OUT = """() => {
     }
 }"""
 
+# Contrast takes axe a millisecond a text. Of those with the same look on the same backgrounds it sees two.
+MARK_EACH_LOOK = """({include = [["body"]], exclude = []}) => {
+    const within = (node, parts) => parts.some(([part]) => node.closest(part));
+    const looks = new Map();
+    const look = (node) => {
+        if (!node) return "";
+        if (!looks.has(node)) {
+            const {backgroundColor, backgroundImage, opacity, filter} = getComputedStyle(node);
+            const own = `${backgroundColor} ${backgroundImage} ${opacity} ${filter}`;
+            looks.set(node, `${look(node.parentElement)}/${own}`);
+        }
+        return looks.get(node);
+    };
+    const seen = {};
+    const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    document.querySelectorAll("[data-look]").forEach((node) => node.removeAttribute("data-look"));
+    while (words.nextNode()) {
+        const node = words.currentNode.parentElement;
+        if (!words.currentNode.data.trim() || !node.checkVisibility({visibilityProperty: true})) continue;
+        if (!within(node, include) || within(node, exclude)) continue;
+        const {color, fontSize, fontWeight} = getComputedStyle(node);
+        const kind = `${node.localName} ${node.className} ${color} ${fontSize} ${fontWeight} ${look(node)}`;
+        seen[kind] = (seen[kind] ?? 0) + 1;
+        if (seen[kind] <= 2) node.setAttribute("data-look", "");
+    }
+}"""
+
 # preload would fetch the stylesheets once more, which a page opened from disk may not.
-AXE = """(part) => axe.run(part, {preload: false, resultTypes: ["violations"]})
-    .then(({violations}) => violations.flatMap(({id, nodes}) => nodes.map((node) =>
-        `${id}: ${node.html.slice(0, 120)} ${node.failureSummary.slice(0, 300)}`)))"""
+AXE = """(part) => {
+    axe.configure({rules: [{id: "color-contrast", selector: "[data-look]"}]});
+    return axe.run(part, {preload: false, resultTypes: ["violations"]})
+        .then(({violations}) => violations.flatMap(({id, nodes}) => nodes.map((node) =>
+            `${id}: ${node.html.slice(0, 120)} ${node.failureSummary.slice(0, 300)}`)));
+}"""
 
 # Code has a test of its own, test_code_is_accessible. Screen readers get the MathML beside KaTeX's drawing of
 # a formula, which has the colour of the text.
@@ -87,6 +118,7 @@ def accessibility(page: Page, part: dict[str, list[list[str]]]) -> list[str]:
 
     if not page.evaluate("'axe' in window"):
         page.evaluate(Axe().axe_script)
+    page.evaluate(MARK_EACH_LOOK, part)
     found: list[str] = page.evaluate(AXE, part)
     return found
 
