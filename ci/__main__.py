@@ -36,12 +36,13 @@ def parser() -> argparse.ArgumentParser:
     assemble = add("assemble", help="build pages and an archive from what other machines executed")
     for command in (plan, run, assemble):
         command.add_argument("--profile", default="full", help="quick, short or full (default)")
-    for command in (plan, run):
-        command.add_argument("--chapters", default="all", help='which, as in "02 03" (default: all)')
+    for command in (plan, run, assemble):
+        command.add_argument("--chapters", default="all", help='which, as in "02 03", or none (default: all)')
     plan.add_argument("--machines", type=int, default=4, help="at most so many (default: 4)")
     plan.add_argument("--since", help="a commit: only chapters that differ from its sources")
+    plan.add_argument("--gpu-hours", type=float, default=float("inf"), help="on all GPUs together, at most")
     run.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu", help="what has to be there")
-    assemble.add_argument("folders", nargs="+", type=Path, help="folders with executed notebooks")
+    assemble.add_argument("folders", nargs="*", type=Path, help="folders with what machines handed in")
     kd = add("kd", help="run kd in the course's environment, as in `python -m ci kd list`")
     kd.add_argument("rest", nargs=argparse.REMAINDER)
     add("clean", help="remove _build")

@@ -7,9 +7,9 @@ import hashlib
 import itertools
 import json
 import re
-import sys
+import tomllib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import yaml
 
 from ci.dependencies import Library
 from ci.environment import lock_of
-from ci.machine import find_device
 
 PROFILES = ("quick", "short", "full")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -66,7 +65,10 @@ class Repository:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One notebook: its title is in its first cell, its place in _toc.yml, the rest in chapters.yml."""
+    """One notebook: its title is in its first cell, its place in _toc.yml, the rest in chapters.yml.
+
+    Budget, parameters, accelerator, data sets and the patterns of runs that it reads are there by profile.
+    """
 
     slug: str
     title: str
@@ -74,6 +76,8 @@ class Chapter:
     parameters: dict[str, dict[str, Any]]
     accelerator: dict[str, str]
     source: Path
+    data: dict[str, list[str]] = field(default_factory=dict)
+    runs: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def number(self) -> str:
@@ -101,6 +105,16 @@ class Job:
     def accelerator(self) -> str:
         """What the chapter needs in this profile: "cuda", or "cpu" for nothing in particular."""
         return self.chapter.accelerator.get(self.profile, "cpu")
+
+    @property
+    def data(self) -> list[str]:
+        """The data sets that have to be on the machine."""
+        return self.chapter.data.get(self.profile, [])
+
+    @property
+    def runs(self) -> list[str]:
+        """The patterns of the recipes that are trained before the chapter, which then reads their records."""
+        return self.chapter.runs.get(self.profile, [])
 
 
 def load_chapters(repository: Repository) -> list[Chapter]:
@@ -158,7 +172,21 @@ def load_chapter(repository: Repository, slug: str, entry: dict[str, Any]) -> Ch
         raise CourseError(f"book/chapters.yml: {slug} needs a budget for each of {', '.join(PROFILES)}.")
     if not set(accelerator.values()) <= {"cuda", "cpu"}:
         raise CourseError(f"book/chapters.yml: {slug} asks for {accelerator}: give cuda or cpu.")
-    return Chapter(slug, title_of(source), budget, entry.get("parameters", {}), accelerator, source)
+    data, runs = entry.get("data", {}), entry.get("runs", {})
+    known = ", ".join(PROFILES)
+    for profile in {*accelerator, *data, *runs, *entry.get("parameters", {})}.difference(PROFILES):
+        raise CourseError(f"book/chapters.yml: {slug} names the profile {profile!r}: it is one of {known}.")
+    for name in {name for names in data.values() for name in names}.difference(data_sets(repository)):
+        known = ", ".join(data_sets(repository))
+        raise CourseError(f"book/chapters.yml: {slug} needs the data set {name!r}: there are {known}.")
+    parameters = entry.get("parameters", {})
+    return Chapter(slug, title_of(source), budget, parameters, accelerator, source, data, runs)
+
+
+def data_sets(repository: Repository) -> dict[str, dict[str, Any]]:
+    """The catalogue of kdlib's data sets by name; kdlib is not imported here, because torch takes seconds."""
+    catalogue = repository.root / "kdlib" / "data" / "datasets.toml"
+    return tomllib.loads(catalogue.read_text(encoding="utf-8")) if catalogue.is_file() else {}
 
 
 def title_of(source: Path) -> str:
@@ -173,9 +201,9 @@ def title_of(source: Path) -> str:
 
 
 def select(chapters: list[Chapter], wanted: str) -> list[Chapter]:
-    """The chapters named by number or slug in a string such as "02 3"; "all" names every one."""
-    if wanted.strip() in ("", "all"):
-        return chapters
+    """The chapters named by number or slug in a string such as "02 3"; "all" is every one, "none" no one."""
+    if wanted.strip() in ("", "all", "none"):
+        return [] if wanted.strip() == "none" else chapters
     names = [name.zfill(2) if name.isdigit() else name for name in wanted.replace(",", " ").split()]
     for name in names:
         if not any(name in (chapter.number, chapter.slug) for chapter in chapters):
@@ -221,8 +249,20 @@ def plan_job(repository: Repository, library: Library, chapter: Chapter, profile
 
 
 def is_current(job: Job) -> bool:
-    """Whether the last execution had the code, parameters, library, data and pins of the present sources."""
-    return job.output.is_file() and course_metadata(read_notebook(job.output)).get("key") == job.key
+    """Whether the last execution had the code, parameters, library, data and pins of the present sources.
+
+    One in which a cell failed never is, wherever it comes from.
+    """
+    if not job.output.is_file():
+        return False
+    notebook = read_notebook(job.output)
+    return course_metadata(notebook).get("key") == job.key and not has_error(notebook)
+
+
+def has_error(notebook: Notebook) -> bool:
+    """Whether a cell of an executed notebook failed."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    return any(output["output_type"] == "error" for output in outputs)
 
 
 def solution_cells(notebook: Notebook) -> dict[str, str]:
@@ -272,7 +312,11 @@ def execution_key(
     parameters: dict[str, Any],
     solutions: dict[str, str],
 ) -> str:
-    """The hash of all that can change a chapter's outputs, or whether it succeeds; its prose is left out."""
+    """The hash of all in the sources that can change a chapter's outputs; its prose is left out.
+
+    What executes it is not in it: a machine that plans or assembles has another device, and may have another
+    Python. Both are noted beside the key, in the executed notebook.
+    """
     code = [[cell["id"], source_of(cell)] for cell in notebook["cells"] if cell["cell_type"] == "code"]
     code += [[identity, source] for identity, source in solutions.items()]
     files = library.files(number, [source for _, source in code])
@@ -284,11 +328,8 @@ def execution_key(
         "code": code,
         "profile": profile,
         "parameters": parameters,
-        "python": sys.version_info[:3],
         "files": library.hashes([lock_of(library.root, "book"), *files]),
     }
-    if profile == "full":
-        inputs["device"] = find_device()
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -297,7 +338,9 @@ def read_notebook(path: Path) -> Notebook:
     try:
         notebook: Notebook = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CourseError(f"{path} is not a readable notebook ({error}): restore it from git.") from error
+        raise CourseError(
+            f"{path} is not a readable notebook ({error}): restore it from git, or remove it from _build."
+        ) from error
     return notebook
 
 

@@ -23,7 +23,8 @@ def steps() -> dict[str, list[str]]:
     python = [sys.executable, "-m"]
     schema = python_package_folder("jupyter_book") / "config_schema.json"
     workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
-    zizmor, deno, typos = (str(Path(sys.executable).with_name(name)) for name in ("zizmor", "deno", "typos"))
+    programs = ("zizmor", "deno", "typos", "lint-imports")
+    zizmor, deno, typos, lint_imports = (str(Path(sys.executable).with_name(name)) for name in programs)
     # loadgroup keeps the tests of a module fixture on one worker: tests/conftest.py says which those are.
     pytest = [*python, "pytest", "-q", "--durations=25", "-n", str(core_count()), "--dist", "loadgroup"]
     return {
@@ -33,9 +34,10 @@ def steps() -> dict[str, list[str]]:
         "configuration": [*python, "check_jsonschema", "--schemafile", str(schema), "_config.yml"],
         "workflows": [*python, "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
         "workflows' safety": [zizmor, "--offline", "--quiet", ".github/workflows"],
+        "imports": [lint_imports, "--no-logo"],
         "types": [*python, "mypy"],
         "JavaScript": [deno, "lint", "--quiet"],
-        "JavaScript's types": [deno, "check", "--quiet", "ci/sphinx", "kdlib/widgets"],
+        "JavaScript's types": [deno, "check", "--quiet", "ci/pages/sphinx", "kdlib/course/figures"],
         "unit tests": [*pytest, "--ignore", "tests/pages"],
         "book": [*python, "ci", "book"],
         "notebooks": [*python, "ci", "notebooks"],  # after the book: it looks at what the chapters show, too

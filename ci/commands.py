@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ci import chapters, execute, pages
+from ci import chapters, execute
 from ci.chapters import BuildError, CourseError, Job, Repository
 from ci.execute import Outcome
-from ci.machine import find_device
+from ci.machine import find_device, why_no_gpu
+from ci.pages import build
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
@@ -34,14 +35,14 @@ def run(root: Path, options: argparse.Namespace) -> int:
             case "assemble":
                 from ci import assemble
 
-                assemble.assemble(repository, options.profile, options.folders)
+                assemble.assemble(repository, options.profile, options.folders, options.chapters)
                 return 0
             case "offline":
-                from ci import offline
+                from ci.pages import offline
 
                 return book(repository, "quick", "all") or offline.offline(repository)
             case "pdf":
-                from ci import printed
+                from ci.pages import printed
 
                 return book(repository, "quick", "all") or printed.pdf(repository)
             case "test":
@@ -93,7 +94,7 @@ def book(repository: Repository, profile: str, wanted: str) -> int:
         if repository.html.exists():
             print("The last good pages stay as they were.", file=sys.stderr)
         return 1
-    pages.build_pages(repository, jobs)
+    build.build_pages(repository, jobs)
     for outcome in outcomes:
         if outcome.seconds > outcome.budget:
             print(f"Over budget: {outcome.slug} took {outcome.seconds:.0f} s of {outcome.budget:.0f} s.")
@@ -114,15 +115,25 @@ def new_chapter(repository: Repository, title: str) -> int:
 
 
 def execute_only(repository: Repository, options: argparse.Namespace) -> int:
-    """Execute the chapters that are not current, each within its budget, and build no pages."""
-    if options.accelerator == "cuda" and find_device() == "CPU":
-        raise BuildError(
-            "These chapters need a GPU, and torch sees none: look at `nvidia-smi` on this runner."
-        )
-    chosen = chapters.select(chapters.load_chapters(repository), options.chapters)
-    jobs = chapters.plan_jobs(repository, chosen, options.profile)
-    outcomes = execute_stale(repository, jobs, limit=1.0)
-    return 1 if any(outcome.failure for outcome in outcomes) else 0
+    """Execute the chapters that are not current, each within its budget, and build no pages.
+
+    The records that are new then are packed, whatever became of the chapters.
+    """
+    from ci import handing, prepare
+
+    try:
+        if options.accelerator == "cuda" and find_device() == "CPU":
+            raise BuildError(f"These chapters need a GPU, and torch sees none: {why_no_gpu()}")
+        chosen = chapters.select(chapters.load_chapters(repository), options.chapters)
+        jobs = chapters.plan_jobs(repository, chosen, options.profile)
+        stale = [job for job in jobs if not chapters.is_current(job)]
+        faults = {job.chapter.slug: prepare.lacking(repository, job) for job in stale}
+        for said in filter(None, faults.values()):
+            print(f"\n{said}", file=sys.stderr)
+        outcomes = execute_stale(repository, [job for job in jobs if not faults.get(job.chapter.slug)], 1.0)
+        return 1 if any(faults.values()) or any(outcome.failure for outcome in outcomes) else 0
+    finally:
+        handing.pack(repository)
 
 
 def execute_stale(
@@ -148,6 +159,7 @@ def matrix_of(options: argparse.Namespace) -> dict[str, Any]:
         "wanted": options.chapters,
         "machines": options.machines,
         "since": options.since,
+        "gpu_hours": options.gpu_hours,
     }
 
 

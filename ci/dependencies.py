@@ -19,7 +19,7 @@ PACKAGE = "kdlib"
 NOT_SOURCE = {"__pycache__", ".ipynb_checkpoints", ".DS_Store"}
 
 # Functions of kdlib that read data/ by the name they are given.
-_READERS = {"recorded", "keep", "comparison", "published", "sweep", "find_recipes"}
+_READERS = {"recorded", "keep", "comparison", "published", "run_recipes", "find_recipes", "frame"}
 _NAME = re.compile(r"\w[\w.-]*")
 
 
@@ -45,8 +45,8 @@ class Library:
         """
         trees = [ast.parse(without_magics(source)) for source in sources]
         modules = self._closure({name for tree in trees for name in self._imports(tree, PACKAGE)})
-        if f"{PACKAGE}.checks.exercises" in modules:
-            modules |= self._closure({f"{PACKAGE}.checks.chapter{number}"} & self._modules.keys())
+        if f"{PACKAGE}.course.checks.exercises" in modules:
+            modules |= self._closure({f"{PACKAGE}.course.checks.chapter{number}"} & self._modules.keys())
         found = {self._modules[name] for name in modules}
         found |= {asset for name in modules for asset in self._assets(name)}
         if modules:

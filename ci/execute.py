@@ -25,6 +25,8 @@ from ci.machine import core_count, find_device, gpus
 # A chapter that takes this many times its budget hangs.
 LIMIT_IN_BUDGETS = 10.0
 KERNEL_START_TIMEOUT = 120
+# A kernel is told its ports before it opens them, and now and then another program takes one in between.
+KERNEL_STARTS = 3
 # The tag of the cells that run the solutions; no chapter has it.
 SOLUTION = "solution"
 KEY_PACKAGES = ("kdlib", "torch", "torchvision", "numpy", "scikit-learn", "matplotlib")
@@ -203,6 +205,12 @@ def run_papermill(job: Job, folder: Path, limit: float) -> Any:
                 cell = nbformat.v4.new_code_cell(source, id=f"run-{identity}", metadata=metadata)
                 nb_man.nb.cells.append(cell)
             begun.append(nb_man.nb)
+            for _ in range(KERNEL_STARTS - 1):
+                try:
+                    return super().execute_managed_notebook(nb_man, kernel_name, **options)
+                except RuntimeError as error:
+                    if "Kernel died before replying" not in str(error):
+                        raise
             return super().execute_managed_notebook(nb_man, kernel_name, **options)
 
     papermill_engines.register("course", CourseEngine)
@@ -274,12 +282,17 @@ def expected_seconds(job: Job) -> float:
 
 
 def find_commit(repository: Repository) -> str:
-    """The short commit of the sources, with `+` when the working tree differs from it."""
+    """The short commit of the sources, with `+` when the working tree differs from it.
+
+    Records are what runs leave there, and say themselves of which commit they are.
+    """
     git = ["git", "-C", str(repository.root)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     if commit.returncode != 0:
         return "not in git"
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "--", ".", ":!data/results"], capture_output=True, text=True
+    ).stdout
     return commit.stdout.strip() + ("+" if changed else "")
 
 

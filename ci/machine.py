@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 
@@ -32,4 +34,32 @@ def gpus() -> list[str]:
     if named is not None:
         return named.split(",")
     listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout
-    return [str(number) for number in range(len(listed.splitlines()))]
+    return list(listed_gpus(listed.splitlines()))
+
+
+def listed_gpus(lines: Iterable[str]) -> Iterator[str]:
+    """The GPUs that `nvidia-smi --list-gpus` lists; of one that is divided (MIG), its parts in its place."""
+    whole: list[str] = []
+    for line in lines:
+        if part := re.match(r"\s+MIG .*UUID: (MIG-[^)]+)\)", line):
+            whole = []
+            yield part[1]
+        elif number := re.match(r"GPU (\d+):", line):
+            yield from whole
+            whole = [number[1]]
+    yield from whole
+
+
+def why_no_gpu() -> str:
+    """Why torch sees no GPU, and what to do about it, in a sentence."""
+    if shutil.which("nvidia-smi") is None:
+        return "there is no nvidia-smi: install NVIDIA's driver, and start the container with `--gpus all`."
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+    if listed.returncode != 0 or not listed.stdout.strip():
+        said = (listed.stdout + listed.stderr).strip() or "nothing"
+        return f"`nvidia-smi --list-gpus` says {said!r}: look at the driver of this machine."
+    question = "import torch; print(torch.version.cuda, torch.__version__)"
+    answer = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True).stdout.split()
+    if not answer or answer[0] == "None":
+        return f"torch {answer[-1] if answer else ''} is built without CUDA: install that of ci/requirements."
+    return f"torch was built for CUDA {answer[0]}, which needs a newer driver than this machine's: update it."

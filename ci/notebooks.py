@@ -24,7 +24,7 @@ from ci.chapters import (
     source_of,
     tags_of,
 )
-from ci.predictions import Finding, predictions
+from ci.pages.predictions import Finding, predictions
 
 REQUIRED_PARAMETERS = ("profile", "seed", "n_seeds", "device")
 LONGEST_CELL = 25

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ci.chapters import CourseError, Job, Repository, is_current, load_chapters, plan_jobs, select
 from ci.execute import expected_seconds
 
-# Checkout, installation and the start of the kernels, beside what the chapters take.
+# Checkout, the image and the start of the kernels, beside what the chapters take.
 _MINUTES_AROUND = 20
+# What is trained before a chapter that reads runs: as much as fits, and the next time goes on from there.
+MINUTES_OF_RUNS = 120
 
 
 @dataclass
@@ -37,36 +41,66 @@ class Pack:
     def entry(self) -> dict[str, object]:
         """The pack as an entry of a workflow's matrix."""
         numbers = " ".join(sorted(job.chapter.number for job in self.jobs))
-        minutes = math.ceil(sum(job.budget for job in self.jobs) / 60) + _MINUTES_AROUND
-        return {"chapters": numbers, "accelerator": self.accelerator, "minutes": minutes}
+        return {"chapters": numbers, "accelerator": self.accelerator, "minutes": self.minutes}
+
+    @property
+    def minutes(self) -> int:
+        """After how many minutes the machine is taken away; every chapter has its own limit before."""
+        return math.ceil(sum(map(minutes_at_most, self.jobs))) + _MINUTES_AROUND
+
+
+def minutes_at_most(job: Job) -> float:
+    """The minutes that a chapter can take, with what is trained before it."""
+    return job.budget / 60 + (MINUTES_OF_RUNS if job.runs else 0)
 
 
 def plan(
-    repository: Repository, profile: str, wanted: str, machines: int, since: str | None
-) -> dict[str, list[dict[str, object]]]:
-    """The matrix of a workflow: an entry for each machine, none where nothing has to be executed.
+    repository: Repository,
+    profile: str,
+    wanted: str,
+    machines: int,
+    since: str | None,
+    gpu_hours: float = math.inf,
+) -> dict[str, Any]:
+    """The matrix of a workflow, an entry for each machine, and the numbers of its chapters, or "none".
 
     Args:
         repository: the present sources.
         profile: to execute in.
         wanted: chapters by number or slug, or "all".
         machines: at most so many for each kind of accelerator.
-        since: a commit: only chapters whose outputs could differ from those of its sources. Without one,
-            those whose last execution here is not current.
+        since: a commit: only chapters whose outputs could differ from those of its sources.
+        gpu_hours: at most so many on all GPUs together, by what the chapters may take at most. What does not
+            fit is left for the next time, the longest first.
 
     Raises:
         CourseError: the request names what is not there.
     """
     if machines < 1:
         raise CourseError(f"{machines} machines cannot execute anything: give 1 or more.")
+    if not gpu_hours >= 0:
+        raise CourseError(f"{gpu_hours} GPU hours are no limit: give 0 or more.")
     chosen = select(load_chapters(repository), wanted)
     jobs = plan_jobs(repository, chosen, profile)
-    if since is None:
-        stale = [job for job in jobs if not is_current(job)]
-    else:
-        before = keys_at(repository, profile, since)
-        stale = [job for job in jobs if before.get(job.chapter.slug) != job.key]
-    return {"include": [pack.entry() for pack in packed(stale, machines)]}
+    before = {} if since is None else keys_at(repository, profile, since)
+    stale = [job for job in jobs if before.get(job.chapter.slug) != job.key and not is_current(job)]
+    now = within(stale, gpu_hours)
+    for job in stale:
+        if job not in now:
+            print(f"{job.chapter.slug} is left for the next time: {gpu_hours:g} GPU hours.", file=sys.stderr)
+    numbers = " ".join(sorted(job.chapter.number for job in now)) or "none"
+    return {"matrix": {"include": [pack.entry() for pack in packed(now, machines)]}, "chapters": numbers}
+
+
+def within(jobs: Sequence[Job], gpu_hours: float) -> list[Job]:
+    """The jobs without those for which so many hours on GPUs do not suffice; the shortest come first."""
+    left, kept = 60 * gpu_hours, []
+    for job in sorted(jobs, key=minutes_at_most):
+        minutes = minutes_at_most(job) + _MINUTES_AROUND if job.accelerator == "cuda" else 0
+        if minutes <= left:
+            left -= minutes
+            kept.append(job)
+    return kept
 
 
 def packed(jobs: Sequence[Job], machines: int) -> list[Pack]:

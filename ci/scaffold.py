@@ -35,8 +35,8 @@ def make_chapter(repository: Repository, title: str) -> list[Path]:
     slug = f"{number:02d}-{words}"
     new = {
         repository.book / f"{slug}.ipynb": "99-title.ipynb",
-        repository.root / f"kdlib/checks/chapter{number:02d}.py": "chapter99.py",
-        repository.root / f"tests/checks/test_chapter{number:02d}.py": "test_chapter99.py",
+        repository.root / f"kdlib/course/checks/chapter{number:02d}.py": "chapter99.py",
+        repository.root / f"tests/course/checks/test_chapter{number:02d}.py": "test_chapter99.py",
     }
     for path in new:
         if path.exists():

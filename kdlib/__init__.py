@@ -1,11 +1,13 @@
 """Knowledge distillation: a frozen teacher, a student, and what the one learns from the other.
 
+::
+
     from kdlib import Distiller, HardLabels, SoftTargets, create_model, evaluate, fit, load_data
 
-`kdlib.widgets`, the live figures, is imported by name: it needs the extra ``kdlib[notebook]``.
+`kdlib.course.figures`, the live figures, is imported by name: it needs the extra ``kdlib[notebook]``.
 """
 
-from kdlib import checks, losses, metrics, plots, results
+from kdlib import losses, metrics
 from kdlib.data import load_data
 from kdlib.distiller import Distiller
 from kdlib.models import create_model, tap
@@ -53,15 +55,12 @@ __all__ = [
     "Review",
     "SimilarityPreserving",
     "SoftTargets",
-    "checks",
     "create_model",
     "evaluate",
     "fit",
     "load_data",
     "losses",
     "metrics",
-    "plots",
     "predict",
-    "results",
     "tap",
 ]

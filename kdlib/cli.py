@@ -1,15 +1,14 @@
-"""`kd`: run recipes, show tables and what there is, repeat and move records, get data sets.
+"""`kd`: run recipes, show tables and what there is, repeat recorded runs, get data sets.
 
-Exit codes: 0 done; 1 a run failed, or is not what its record says; 2 the command was wrong, or what it names
-is not there; 130 Ctrl-C.
+Exit codes: 0 done; 1 a run failed, did not fit into its time, or is not what its record says; 2 the command
+was wrong, or what it names is not there; 130 Ctrl-C.
 """
 
-import difflib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,17 +18,25 @@ import typer
 from kdlib.data.catalogue import data_root, sources
 from kdlib.data.download import download_data
 from kdlib.data.inventory import check_data, inventory
-from kdlib.published import published, published_names
-from kdlib.recipe_tables import RecipeTable, recipe_table
-from kdlib.recipes import PROFILES, Recipe, families, find_recipes, load_family
-from kdlib.recipes.reading import as_seeds
-from kdlib.results import RunRecord, Summary, Table, recorded, results_folder, table
-from kdlib.results.archive import merge, pack
-from kdlib.runs import Store, finished, perform, verify
-from kdlib.runs.verification import TOLERANCE
-from kdlib.tables import HEADINGS, Comparison, comparison
-from kdlib.training import DivergedError, processes
-from kdlib.training.launch import launch
+from kdlib.experiments.index import RecordIndex
+from kdlib.experiments.recipes import PROFILES, Recipe, RunName, families, find_recipes, load_family
+from kdlib.experiments.recipes.family import in_file
+from kdlib.experiments.recipes.reading import as_seeds
+from kdlib.experiments.records import results_folder
+from kdlib.experiments.report.comparison import Comparison, comparison
+from kdlib.experiments.report.measurements import HEADINGS
+from kdlib.experiments.report.published import published, published_names
+from kdlib.experiments.report.recipe_table import RecipeTable, recipe_table
+from kdlib.experiments.report.table import Table, table
+from kdlib.experiments.runner import finished, run_recipe
+from kdlib.experiments.statistics import Summary
+from kdlib.experiments.store import Store
+from kdlib.experiments.verification import TOLERANCE, verify
+from kdlib.names import close
+from kdlib.paths import given_path
+from kdlib.training import DivergedError, distributed
+from kdlib.training.distributed import launch
+from kdlib.training.record import RunRecord
 
 app = typer.Typer(
     help="Knowledge distillation: recipes to run, and what came of them.",
@@ -38,11 +45,19 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The data sets of the course.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-results_app = typer.Typer(help="Records of runs, on their way between machines.", no_args_is_help=True)
-app.add_typer(results_app, name="results")
 
-_PATTERN = "A name, or a pattern with *, ? and […] as a shell has them."
+_PATTERN = (
+    "A name, or a pattern with *, ? and […] as a shell has them; of a file of your own my.toml, or "
+    "my.toml:PATTERN."
+)
+_SETTINGS = (
+    "Change a setting, such as training.epochs=3; several times. It holds for these recipes, not for their "
+    "teachers; but data.name, data.size, data.division and data.normalize do for all runs on the same data "
+    "set. teacher.training.epochs=3 is the teacher's own, start.training.epochs=3 that of the run with the "
+    "first weights."
+)
 Root = Annotated[str | None, typer.Option(help="The data root; KDLIB_DATA if not given.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=_SETTINGS)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 DataName = Annotated[str, typer.Argument(help="One of those that `kd data list` shows.")]
 
@@ -57,42 +72,39 @@ def run(
     seed: Annotated[
         list[int] | None, typer.Option(help="May be given several times; the recipe's own if not.")
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a setting, such as training.epochs=3; several times."
-        ),
-    ] = None,
+    changes: Changes = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1, for example.")] = "auto",
     number: Annotated[
         int, typer.Option("--processes", min=1, help="Train in so many processes here, one a GPU.")
     ] = 1,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="End in time: the shortest runs first, and all their records in one file."),
+    ] = None,
     as_json: AsJson = False,
-    resume: Annotated[  # noqa: ARG001  # accepted, because scripts say it
-        bool, typer.Option("--resume", help="Go on where a stopped run was. So it is always.")
-    ] = True,
 ) -> None:
     """Train recipes, their teachers first, unless that is done.
 
-    A run that was stopped goes on where it was when the same command is given again.
+    A run that was stopped goes on where it was when the same command is given again. So does what did not fit
+    into --minutes; the exit code is 1 then.
 
     Several processes, these or those of torchrun --no-python kd run …, take a share of every batch each. The
     recipe's batch size is that of all together, so that its learning rate stays, and the result is that of
     one process but for rounding.
     """
-    with _told():
+    with told():
         seeds = as_seeds(seed, "--seed") if seed else ()
-        if number > 1 and processes.count() == 1:
+        if minutes is not None and (number > 1 or distributed.world_size() > 1):
+            raise ValueError("--minutes is for one process, and there are several; leave one of the two out.")
+        if number > 1 and distributed.world_size() == 1:
             raise typer.Exit(_launch(number))
-        processes.join()
-        recipes = find_recipes(pattern, profile, _settings(changes or []))
-        done, failed = _perform_all(recipes, seeds, device)
-        if processes.is_first():
-            if as_json:
-                _print_json(done)
-            elif done:
-                typer.echo(repr(_results(done)))
-        processes.leave()
+        distributed.init_process_group()
+        recipes = find_recipes(pattern, profile, as_settings(changes))
+        if minutes is None:
+            failed = train(_runs(recipes, seeds), device, as_json)
+        else:
+            failed = train_in_time(recipes, seeds, minutes, device, as_json)
+        distributed.destroy_process_group()
         if failed:
             raise typer.Exit(1)
 
@@ -105,6 +117,7 @@ def run_recipes_by_engine(
     ] = None,
     profile: Annotated[Literal["quick", "short", "full"], typer.Option(help="As for `kd run`.")] = "quick",
     seed: Annotated[list[int] | None, typer.Option(help="As for `kd run`.")] = None,
+    changes: Changes = None,
     device: Annotated[str, typer.Option(help="auto or cpu; auto asks for a GPU a run in full.")] = "auto",
     cores: Annotated[
         int | None,
@@ -121,11 +134,11 @@ def run_recipes_by_engine(
 
     Teachers come first. A sweep that was stopped goes on where it was when the same command is given again.
     """
-    from kdlib.sweeps import Sweep, run_sweep
+    from kdlib.experiments.sweeps import Sweep, run_sweep
 
-    with _told():
+    with told():
         seeds = as_seeds(seed, "--seed") if seed else None
-        sweep = Sweep(pattern, profile, seeds, device, retries)
+        sweep = Sweep(pattern, profile, seeds, device, retries, as_settings(changes))
         left = run_sweep(sweep, executor, cores, options or ())
         for sentence in left:
             _say(f"error: {sentence}")
@@ -144,10 +157,10 @@ def show_cost(
         float | None, typer.Option(help="Of every run, in place of the records: for an estimate of your own.")
     ] = None,
 ) -> None:
-    """Show what the runs behind each published table cost on 1, 8 and 64 GPUs, as far as it was measured."""
-    from kdlib.sweeps.cost import cost_table
+    """Show how many hours the runs behind each published table take, as far as it was measured."""
+    from kdlib.experiments.sweeps.cost import cost_table
 
-    with _told():
+    with told():
         typer.echo(repr(cost_table(pattern, profile, device=device, images_per_second=images_per_second)))
 
 
@@ -162,7 +175,7 @@ def show_table(
     as_json: AsJson = False,
 ) -> None:
     """Show published tables, or recipes, beside the numbers of our recorded runs."""
-    with _told():
+    with told():
         if as_json and form != "text":
             raise ValueError(f"--json and --format {form} are two forms; ask for one of them.")
         found = _tables(pattern)
@@ -179,11 +192,12 @@ def list_recipes(
     as_json: AsJson = False,
 ) -> None:
     """Show which recipes there are, and how many of their runs are done."""
-    with _told():
+    with told():
         found: dict[str, dict[str, Any]] = {}
+        index = RecordIndex()
         for profile in PROFILES:
             for recipe in find_recipes(pattern, profile):
-                found.setdefault(recipe.name, {})[profile] = _progress(recipe)
+                found.setdefault(recipe.name, {})[profile] = _progress(recipe, index)
         if as_json:
             _print_json([{"recipe": name, **progress} for name, progress in found.items()])
         else:
@@ -206,9 +220,9 @@ def verify_record(
     to the last digit; elsewhere, and on a GPU, the final metrics within the tolerance.
 
     The exit code is 0 if the run is the same, and 1 if not. Nothing is written to the store or to
-    data/results; teachers that are in the store are not trained again.
+    data/results; teachers that are in the store are not trained again, and which others are is said first.
     """
-    with _told():
+    with told():
         path = _record_file(record)
         try:
             found = verify(RunRecord.load(path), name=str(path), tolerance=tolerance, device=device)
@@ -227,55 +241,10 @@ def verify_record(
             raise typer.Exit(1)
 
 
-@results_app.command("pack")
-def pack_results(
-    to: Annotated[str, typer.Option("--to", metavar="FILE.tar.gz", help="The file to write.")],
-    pattern: Annotated[
-        str, typer.Argument(help=f"Paths or folders below data/results, or recipes. {_PATTERN}")
-    ] = "*",
-    as_json: AsJson = False,
-) -> None:
-    """Write records into one file, to be merged on another machine."""
-    with _told():
-        packed = pack(pattern, to)
-        if as_json:
-            _print_json(asdict(packed) | {"file": str(packed.file)})
-        else:
-            size = f"{packed.size / 1000:.0f} kB"
-            typer.echo(f"{packed.file}: records: {packed.records}, {size}, sha256 {packed.sha256}")
-
-
-@results_app.command("merge")
-def merge_results(
-    files: Annotated[list[str], typer.Argument(help="That `kd results pack` wrote.")],
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Let theirs take the place of other records of the same runs.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Put the records of other machines into data/results.
-
-    What is there already is left alone, so that merging twice is merging once. Where another record of the
-    same run is there, it stays, and the exit code is 1. Nothing is merged from a damaged file.
-    """
-    with _told():
-        merged = merge(files, replace=replace)
-        if as_json:
-            _print_json(asdict(merged))
-        else:
-            counts = {"added": merged.added, "replaced": merged.replaced, "there already": merged.there}
-            told = ", ".join(f"{len(places)} {what}" for what, places in counts.items() if places)
-            typer.echo(f"{results_folder()}: {told or 'nothing added'}")
-        for place, why in merged.refused.items():
-            _say(f"error: {place} stays as it was: {why}; --replace would take it.")
-        if merged.refused:
-            raise typer.Exit(1)
-
-
 @data_app.command("list")
 def list_data_sets(root: Root = None, as_json: AsJson = False) -> None:
     """Show which data sets there are, and which of them are here."""
-    with _told():
+    with told():
         if as_json:
             _print_json(
                 {"root": str(data_root(root)), "data_sets": [_about(name, root) for name in sources()]}
@@ -287,7 +256,7 @@ def list_data_sets(root: Root = None, as_json: AsJson = False) -> None:
 @data_app.command("get")
 def get_data_set(name: DataName, root: Root = None, as_json: AsJson = False) -> None:
     """Download a data set, check it, and unpack it."""
-    with _told():
+    with told():
         folder = download_data(name, root)
         if as_json:
             _print_json(_about(name, root))
@@ -298,7 +267,7 @@ def get_data_set(name: DataName, root: Root = None, as_json: AsJson = False) -> 
 @data_app.command("check")
 def check_data_set(name: DataName, root: Root = None, as_json: AsJson = False) -> None:
     """Count the images and classes of a data set."""
-    with _told():
+    with told():
         counted = check_data(name, root)
         if as_json:
             _print_json(_about(name, root))
@@ -312,7 +281,7 @@ def main() -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Turn an error into one sentence on stderr and an exit code."""
     try:
         yield
@@ -328,7 +297,7 @@ def _told() -> Iterator[None]:
         raise typer.Exit(1) from error
 
 
-def _say(what: str, speaks: Callable[[], bool] = processes.is_first_to_end) -> None:
+def _say(what: str, speaks: Callable[[], bool] = distributed.is_first_to_fail) -> None:
     """One sentence on stderr; of processes that train together one speaks."""
     if speaks():
         print(" ".join(what.split()), file=sys.stderr, flush=True)
@@ -351,7 +320,7 @@ def _about(name: str, root: str | None) -> dict[str, Any]:
 
 def _record_file(name: str) -> Path:
     """The file of a record, by its path or by the one below ``data/results`` that tables and pages show."""
-    for path in (Path(name), results_folder() / name):
+    for path in (given_path(name, "file"), results_folder() / name):
         if path.is_file():
             return path
     raise FileNotFoundError(f"there is no record {name}, here or in {results_folder()}.")
@@ -366,9 +335,10 @@ def _launch(number: int) -> int:
         return 1
 
 
-def _settings(changes: Sequence[str]) -> dict[str, str]:
+def as_settings(changes: Sequence[str] | None) -> dict[str, str]:
+    """Keys and values of the options --set."""
     settings = {}
-    for change in changes:
+    for change in changes or ():
         key, equals, value = change.partition("=")
         if not equals:
             raise ValueError(f"--set is {change!r}; write a key and a value, such as training.epochs=3.")
@@ -376,33 +346,75 @@ def _settings(changes: Sequence[str]) -> dict[str, str]:
     return settings
 
 
-def _perform_all(
-    recipes: Sequence[Recipe], seeds: Sequence[int], device: str
-) -> tuple[list[dict[str, Any]], int]:
-    """Every recipe with every seed: what came of those that went well, and how many did not."""
-    done, failed = [], 0
-    for recipe in recipes:
-        for seed in seeds or recipe.seeds:
+def train(
+    runs: Sequence[RunName],
+    device: str,
+    as_json: bool = False,
+    until: AbstractContextManager[object] | None = None,
+) -> int:
+    """Train, print what came of it, and return how many runs failed or were not reached."""
+    done = _run_all(runs, device, until or nullcontext())
+    if distributed.is_rank_zero():
+        if as_json:
+            _print_json(done)
+        elif done:
+            typer.echo(repr(_results(done)))
+            typer.echo("\n".join(_weights(done)))
+    return len(runs) - len(done)
+
+
+def train_in_time(
+    recipes: Sequence[Recipe], seeds: Sequence[int], minutes: float, device: str, as_json: bool = False
+) -> int:
+    """Train what fits into some minutes, pack the records, and return how many runs are left."""
+    from kdlib.experiments.sweeps.graph import run_graph
+    from kdlib.experiments.sweeps.sitting import Sitting, pack_finished, shortest_first
+
+    sitting = Sitting(minutes)
+    jobs = run_graph(recipes, seeds or None)
+    runs = shortest_first(jobs, _runs(recipes, seeds), device)
+    left = train(runs, device, as_json, sitting)
+    file, number = pack_finished(jobs)
+    _say(f"the records of {number} runs are in {file}")
+    if left:
+        _say(
+            f"error: {left} of {len(runs)} runs are left after {minutes:g} minutes; the same command goes on."
+        )
+    return left
+
+
+def _runs(recipes: Sequence[Recipe], seeds: Sequence[int]) -> list[RunName]:
+    """Every recipe with every seed."""
+    return [RunName(recipe, seed) for recipe in recipes for seed in seeds or recipe.seeds]
+
+
+def _run_all(
+    runs: Iterable[RunName], device: str, until: AbstractContextManager[object]
+) -> list[dict[str, Any]]:
+    """What came of the runs that went well, as far as the context lets them be performed."""
+    done: list[dict[str, Any]] = []
+    with until:
+        for recipe, seed in runs:
             try:
-                done.append(_summary(recipe, perform(recipe, seed, device=device)))
+                done.append(_summary(recipe, run_recipe(recipe, seed, device=device)))
             except (DivergedError, MemoryError, RuntimeError) as error:
-                failed += 1
                 said = f"error: {recipe.name}@{seed} ({recipe.profile}) failed: {error}"
-                if isinstance(error, DivergedError) or processes.count() == 1:
+                if isinstance(error, DivergedError) or distributed.world_size() == 1:
                     # All processes know, and the other runs of a sweep may well go through.
-                    _say(said, processes.is_first)
+                    _say(said, distributed.is_rank_zero)
                     continue
                 # The others would wait for this process.
-                if not processes.is_lost(error):
+                if not distributed.is_lost_connection(error):
                     _say(said)
                 raise typer.Exit(1) from error
-    return done, failed
+    return done
 
 
 def _summary(recipe: Recipe, record: RunRecord) -> dict[str, Any]:
+    folder = Store().folder(recipe, record.seed)
     return {
         "recipe": recipe.name, "profile": recipe.profile, "seed": record.seed, "digest": recipe.digest,
-        "folder": str(Store().folder(recipe, record.seed).path), "final": record.final,
+        "folder": str(folder.path), "weights": str(folder.student), "final": record.final,
         "best_test_accuracy": max(record.epochs.get("test_accuracy", [record.final["accuracy"]])),
         "seconds": record.seconds,
     }  # fmt: skip
@@ -410,9 +422,6 @@ def _summary(recipe: Recipe, record: RunRecord) -> dict[str, Any]:
 
 def _results(done: Sequence[dict[str, Any]]) -> Table:
     """A line for each recipe, over its seeds."""
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for summary in done:
-        runs.setdefault(summary["recipe"], []).append(summary)
     rows = [
         (
             name,
@@ -420,15 +429,33 @@ def _results(done: Sequence[dict[str, Any]]) -> Table:
             Summary.of([run["best_test_accuracy"] for run in of_recipe]),
             f"{sum(run['seconds'] for run in of_recipe):.0f} s",
         )
-        for name, of_recipe in runs.items()
+        for name, of_recipe in _by_recipe(done).items()
     ]
     return table(
         ["recipe", "accuracy", "best on test", "time"], rows, "After the last epoch, on the test images"
     )
 
 
+def _weights(done: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Where the trained weights are: a line for each recipe, with several seeds as a shell writes them."""
+    for name, of_recipe in _by_recipe(done).items():
+        file = Path(of_recipe[0]["weights"])
+        seeds = ",".join(str(run["seed"]) for run in of_recipe)
+        folder = file.parent if len(of_recipe) == 1 else file.parent.with_name(f"seed{{{seeds}}}")
+        yield f"weights of {name}: {folder / file.name}"
+
+
+def _by_recipe(done: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for summary in done:
+        runs.setdefault(summary["recipe"], []).append(summary)
+    return runs
+
+
 def _tables(pattern: str) -> list[Comparison] | list[RecipeTable]:
     """Published tables whose names fit, with all profiles; or else one table of the recipes that do."""
+    if in_file(pattern)[0] is not None:
+        return [_recipe_table(pattern)]
     tables = published_names()
     if names := [name for name in tables if fnmatchcase(name, pattern)]:
         return [replace(_comparison(name), profiles=tuple(HEADINGS)) for name in names]
@@ -438,9 +465,13 @@ def _tables(pattern: str) -> list[Comparison] | list[RecipeTable]:
         raise ValueError(
             f"no published table and no recipe is called {pattern!r}; {_near(pattern, tables, recipes)}"
         )
+    return [_recipe_table(pattern)]
+
+
+def _recipe_table(pattern: str) -> RecipeTable:
     # Of the whole family: a recipe may be measured against another one of it.
-    of_families = {f"{name.partition('/')[0]}/*" for name in fitting}
-    return [recipe_table(pattern, live=_quick_runs(of_families))]
+    of_families = {recipe.among("*") for recipe in find_recipes(pattern)}
+    return recipe_table(pattern, live=_quick_runs(of_families))
 
 
 def _comparison(name: str) -> Comparison:
@@ -449,7 +480,7 @@ def _comparison(name: str) -> Comparison:
 
 def _near(pattern: str, tables: Sequence[str], recipes: Sequence[str]) -> str:
     """What may have been meant, among both."""
-    found = [name for names in (tables, recipes) for name in difflib.get_close_matches(pattern, names)]
+    found = close(pattern, tables) + close(pattern, recipes)
     if found:
         return f"did you mean {' or '.join(map(repr, found))}?"
     return (
@@ -461,11 +492,11 @@ def _near(pattern: str, tables: Sequence[str], recipes: Sequence[str]) -> str:
 def _written(found: Comparison | RecipeTable, form: str) -> str:
     match form:
         case "markdown":
-            return found.to_markdown()
+            return found.table().to_markdown()
         case "csv":
-            return found.to_csv()
+            return str(found.frame().to_csv(index=False))
         case "latex":
-            return found.to_latex()
+            return found.table().to_latex()
     return repr(found)
 
 
@@ -478,10 +509,9 @@ def _quick_runs(patterns: Iterable[str]) -> Iterator[RunRecord]:
                     yield record
 
 
-def _progress(recipe: Recipe) -> dict[str, Any]:
+def _progress(recipe: Recipe, index: RecordIndex) -> dict[str, Any]:
     """Which of a recipe's runs are done, here or in ``data/results``, and whether one is under way."""
-    kept = recorded(recipe.family, recipe.profile).get(recipe.name, [])
-    there = {run.seed for run in kept if run.recipe and run.recipe["digest"] == recipe.digest}
+    there = index.runs(recipe)
     folders = {seed: Store().folder(recipe, seed) for seed in recipe.seeds}
     return {
         "seeds": list(folders),

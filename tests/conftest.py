@@ -106,7 +106,7 @@ def make_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[li
 def browser(lacking: Callable[[str, str], NoReturn]) -> Iterator[Browser]:
     """One headless Chromium for the session, in which each test opens its own page."""
     # The tests of what trains need nothing of ci, and run without its packages.
-    from ci.browser import find_chromium, open_browser
+    from ci.pages.browser import find_chromium, open_browser
 
     if importlib.util.find_spec("playwright") is None:
         lacking("browser", "playwright is not installed: pip install kdlib[dev]")

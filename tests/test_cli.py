@@ -8,14 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from kdlib.cli import app
-from kdlib.published import published_names
-from kdlib.recipes import find_recipes
-from kdlib.runs import Store
+from kdlib.experiments import Store, find_recipes
+from kdlib.experiments.report.published import published_names
 
 BASELINE = "cifar/methods/cifar10/20-20/baseline"
 OFF = ["--set", "training.epochs=1", "--set", "data.train_images=50", "--device", "cpu"]
@@ -34,9 +34,13 @@ def kd(*arguments):
 
 
 def said(result, code):
-    """The one sentence of a command that went wrong."""
+    """The one sentence of a command that went wrong, beside its bars and the blanks that clear them."""
     assert result.exit_code == code, result.output
-    lines = [line for line in result.stderr.splitlines() if not line.startswith(("training:", "cifar/"))]
+    lines = [
+        line
+        for line in result.stderr.splitlines()
+        if line.strip() and not line.startswith(("training:", "cifar/"))
+    ]
     assert len(lines) == 1
     assert "Traceback" not in result.output
     return lines[0]
@@ -44,7 +48,7 @@ def said(result, code):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["table"], ["list"], ["data"], ["data", "get"], ["verify"], ["results", "pack"]],
+    [[], ["run"], ["table"], ["list"], ["data"], ["data", "get"], ["verify"]],
 )
 def test_help(command):
     result = kd(*command, "--help")
@@ -69,14 +73,27 @@ def test_run_shows_accuracy_over_seeds():
 
 
 def test_json_parses_and_has_one_entry_a_run():
-    result = kd("run", BASELINE, "--seed", "0", "--json", "--resume", *OFF)
+    result = kd("run", BASELINE, "--seed", "0", "--json", *OFF)
     (entry,) = json.loads(result.stdout)
     assert (entry["recipe"], entry["profile"], entry["seed"]) == (BASELINE, "quick", 0)
     assert 0 <= entry["final"]["accuracy"] <= entry["best_test_accuracy"] <= 1
-    assert (Store().root / entry["digest"] / "seed0") == Store().root / entry["folder"]
+    assert Path(entry["folder"]).relative_to(Store().root).parts[1:] == (entry["digest"], "seed0")
     again = kd("run", BASELINE, "--seed", "0", "--json", *OFF)
     assert json.loads(again.stdout) == [entry]
     assert again.stderr == "", "it was there, so that nothing was trained"
+
+
+def test_run_says_where_the_weights_are():
+    result = kd("run", BASELINE, "--seed", "0", "--seed", "1", *OFF)
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("weights of ")]
+    name, place = line.removeprefix("weights of ").split(": ")
+    assert (name, place.partition("/seed")[2]) == (BASELINE, "{0,1}/student.safetensors")
+    shown = subprocess.run(["bash", "-c", f"ls {place}"], capture_output=True, text=True, check=True)
+    assert len(shown.stdout.split()) == 2, "a shell finds both"
+    (one,) = json.loads(kd("run", BASELINE, "--seed", "0", "--json", *OFF).stdout)
+    assert one["weights"] in shown.stdout.split()
+    (alone,) = kd("run", BASELINE, "--seed", "0", *OFF).stdout.splitlines()[-1:]
+    assert alone == f"weights of {BASELINE}: {one['weights']}"
 
 
 def test_an_unknown_recipe_has_near_names():
@@ -149,7 +166,7 @@ def test_a_full_disk_is_one_sentence(monkeypatch):
 
 def test_a_damaged_record_is_one_sentence():
     kd("run", BASELINE, "--seed", "0", *OFF)
-    (record,) = Store().root.glob("*/seed0/record.json")
+    (record,) = Store().root.glob("*/*/seed0/record.json")
     record.write_text("{")
     assert f"{record} is not a run record" in said(kd("run", BASELINE, "--seed", "0", *OFF), 2)
 
@@ -158,7 +175,7 @@ def test_ctrl_c(monkeypatch):
     def press(*_arguments, **_options):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("kdlib.runs.runner._train", press)
+    monkeypatch.setattr("kdlib.experiments.runner._train", press)
     assert said(kd("run", BASELINE, "--seed", "0", *OFF), 130).startswith("stopped; what is done is kept")
 
 
@@ -208,9 +225,11 @@ def test_a_table_shows_every_profile():
 
 def test_tables_as_json():
     (found,) = json.loads(kd("table", "003-results", "--json").stdout)
-    line = found["lines"][0]
+    line = found["rows"][0]
     assert (found["table"], line["recipe"], line["published"]) == ("003-results", "lab/response", 0.8558)
-    assert line["ours"] == {"full": None, "short": None, "quick": None}
+    assert [(row["profile"], row["mean"]) for row in found["rows"][:3]] == [
+        ("full", None), ("short", None), ("quick", None),
+    ]  # fmt: skip
     sentence = said(kd("table", "003-results", "--json", "--format", "csv"), 2)
     assert "--json and --format csv are two forms" in sentence
 
@@ -218,9 +237,9 @@ def test_tables_as_json():
 def test_a_quick_run_of_the_store_is_in_the_table_of_its_recipe():
     (run,) = json.loads(kd("run", BASELINE, "--seed", "0", "--device", "cpu", "--json").stdout)
     (found,) = json.loads(kd("table", BASELINE, "--json").stdout)
-    (line,) = found["lines"]
-    assert (line["ours"]["quick"]["mean"], line["ours"]["quick"]["n"]) == (run["final"]["accuracy"], 1)
-    assert line["published"][0]["table"] == "001-methods"
+    *_, quick = found["rows"]
+    assert (quick["profile"], quick["mean"], quick["n"]) == ("quick", run["final"]["accuracy"], 1)
+    assert "001-methods" in quick["tables"].split()
 
 
 @pytest.mark.parametrize(
@@ -264,7 +283,7 @@ def test_data_sets_that_are_not_here_leave_stdout_empty():
 def made_record():
     """The file of a quick run in the store."""
     assert kd("run", BASELINE, "--seed", "0", *OFF).exit_code == 0
-    (record,) = Store().root.glob("*/seed0/record.json")
+    (record,) = Store().root.glob("*/*/seed0/record.json")
     return record
 
 
@@ -327,32 +346,7 @@ def test_verify_of_a_run_that_fails(monkeypatch):
         raise RuntimeError("no kernel image")
 
     record = made_record()
-    monkeypatch.setattr("kdlib.runs.runner.fit", fail)
+    monkeypatch.setattr("kdlib.experiments.runner.fit", fail)
     result = kd("verify", str(record))
     assert result.exit_code == 1
     assert f"error: {record} could not be repeated: no kernel image" in result.stderr
-
-
-def test_results_travel(places, monkeypatch):
-    text = json.loads(made_record().read_text()) | {"profile": "short", "label": BASELINE}
-    place = f"cifar/short/{BASELINE.replace('/', '-')}-seed0.json"
-    kept = places / "results" / place
-    kept.parent.mkdir(parents=True)
-    kept.write_text(json.dumps(text))
-    archive = str(places / "a.tar.gz")
-    packed = json.loads(kd("results", "pack", "--to", archive, "--json").stdout)
-    assert (packed["file"], packed["records"]) == (archive, 1)
-    assert "is there already" in said(kd("results", "pack", "--to", archive), 2)
-    assert "records: 1, " in kd("results", "pack", "cifar", "--to", f"{archive}2").stdout
-
-    monkeypatch.setenv("KDLIB_RESULTS", str(places / "elsewhere"))
-    assert "1 added" in kd("results", "merge", archive).stdout
-    merged = json.loads(kd("results", "merge", archive, "--json").stdout)
-    assert merged == {"added": [], "replaced": [], "there": [place], "refused": {}}
-
-    (places / "elsewhere" / place).write_text(json.dumps(text | {"final": {"accuracy": 0.5}}))
-    result = kd("results", "merge", archive)
-    assert result.exit_code == 1
-    assert f"error: {place} stays as it was: {archive} has another record of it: accuracy" in result.stderr
-    assert "1 replaced" in kd("results", "merge", archive, "--replace").stdout
-    assert "there is no file" in said(kd("results", "merge", "nowhere.tar.gz"), 2)

@@ -6,13 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from ci.__main__ import parser
 from kdlib.cli import app
-from kdlib.recipes import find_recipes
+from kdlib.experiments import find_recipes
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,14 +24,34 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_code_distils_a_student(tmp_path):
-    """In a process and a folder of its own, as a reader would run it."""
+def write_stripes(folder):
+    """Large pictures in colour: stripes across, stripes down, on a ground of any colour, and noise on all."""
+    noise = np.random.default_rng(0)
+    for number in range(2 * 75):
+        across = number % 2
+        pixels = noise.integers(0, 90, (48, 64, 3)) + noise.integers(0, 80, 3)
+        (pixels if across else pixels.swapaxes(0, 1))[number % 8 :: 16] += 80
+        place = folder / ("across" if across else "down")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number}.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("digits", "pictures of 1×8×8, 10 classes"), ("folder:stripes/", "pictures of 3×32×32, 2 classes")],
+)
+def test_the_code_distils_a_student(tmp_path, name, said):
+    """In a process and a folder of its own, as a reader would run it, and with a folder of theirs."""
     (code,) = blocks("python")
     assert len([line for line in code.splitlines() if line]) <= 10
+    assert code.count('load_data("digits")') == 1
+    code = code.replace('load_data("digits")', f'load_data("{name}")')
+    write_stripes(tmp_path / "stripes")
     script = tmp_path / "readme.py"
     script.write_text(code)
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert said in done.stdout
     accuracy = float(re.search(r"'accuracy': ([\d.]+)", done.stdout)[1])
     agreement = float(re.search(r"'agreement': ([\d.]+)", done.stdout)[1])
     assert min(accuracy, agreement) > 0.8

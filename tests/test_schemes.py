@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
+from torch import nn
 
 from kdlib import Distiller, HardLabels, SoftTargets, create_model, evaluate, fit, load_data
-from kdlib.mutual import Mutual
-from kdlib.schemes import chain, stages
-from kdlib.terms import FSP, Attention, Hints, LogitMatching
+from kdlib.schemes import Mutual, chain, stages
+from kdlib.terms import FSP, Attention, Hints, LogitMatching, Term
 
 OPTIONS = {"progress": False, "device": "cpu", "batch_size": 32}
 STAGES = ["layer1", "layer2", "layer3"]
@@ -145,6 +145,71 @@ def test_both_students_of_a_pair_are_trained(data, few):
     assert record.settings["peers"] == [record.settings["student"]]
     assert record.final["accuracy"] == evaluate(first, data.test, device="cpu")["accuracy"]
     assert all(evaluate(net, data.test, device="cpu")["accuracy"] > 0.6 for net in (first, second))
+
+
+class Centred(Term):
+    """A term with a module that is trained, and a memory."""
+
+    name = "centred"
+    has_connectors = True
+
+    def __init__(self):
+        super().__init__(1.0)
+        self.register_buffer("centre", torch.zeros(10))
+
+    def connect(self, example):
+        assert example.teacher_maps == {}
+        self.classes = nn.Linear(example.student_logits.shape[1], example.teacher_logits.shape[1])
+        self.asked = (example.student, example.teacher)
+        self.train_labels = example.train_labels
+
+    def forward(self, outputs):
+        self.centre += outputs.taught().mean(dim=0)
+        return (self.classes(outputs.student_logits) - outputs.taught()).square().mean()
+
+
+def test_terms_of_a_pair_are_copied_for_either_network_connected_trained_and_kept(few, tmp_path):
+    terms = [HardLabels(), Centred()]
+    first, second = network(4, seed=1), network(4, seed=2)
+    pair = Mutual(first, second, terms)
+    with pytest.raises(ValueError, match=r"Centred\(1\) trains modules that are not there yet"):
+        pair(few.images[:4].float(), few.labels[:4])
+    fit(pair, few, epochs=2, checkpoint=tmp_path / "run", **OPTIONS)
+    ours, theirs = pair.terms[1], pair.peer_terms[1]
+    assert ours.asked == (first, second)
+    assert theirs.asked == (second, first)
+    assert torch.equal(ours.train_labels, few.labels)
+    assert torch.equal(theirs.train_labels, few.labels)
+    assert not list(terms[1].parameters()), "the terms that were given are left alone"
+    assert terms[1].centre.abs().max() == 0
+    for name in ("centre", "classes.weight"):
+        assert not torch.equal(ours.state_dict()[name], theirs.state_dict()[name])
+        assert {f"terms.1.{name}", f"peer_terms.1.{name}"} <= pair.state_dict().keys()
+    torch.manual_seed(0)
+    assert not torch.equal(ours.classes.weight, nn.Linear(10, 10).weight), "the optimiser moves it"
+    again = Mutual(network(4, seed=1), network(4, seed=2), terms)
+    fit(again, few, epochs=2, checkpoint=tmp_path / "run", **OPTIONS)  # a finished run, taken up whole
+    for name, value in pair.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_connecting_a_pair_leaves_it_as_it_was_and_happens_once(data):
+    pair = Mutual(network(4, seed=1), network(4, seed=2), [Centred()])
+    images = data.train.images[:4].float()
+    before = {name: value.clone() for name, value in pair.state_dict().items()}
+    random = torch.get_rng_state()
+    module = pair.connect(images, seed=3).terms[0].classes
+    assert pair.connect(images, seed=4).terms[0].classes is module
+    assert all(torch.equal(pair.state_dict()[name], value) for name, value in before.items())
+    assert pair.training
+    assert torch.equal(torch.get_rng_state(), random)
+    again = Mutual(network(4, seed=1), network(4, seed=2), [Centred()]).connect(images, seed=3)
+    assert torch.equal(again.terms[0].classes.weight, module.weight)
+
+
+def test_terms_of_a_pair_follow_it_to_another_type():
+    pair = Mutual(network(4, seed=1), network(4, seed=2), [Centred()]).to(torch.float64)
+    assert pair.terms[0].centre.dtype == pair.peer_terms[0].centre.dtype == torch.float64
 
 
 def test_pairs_that_cannot_be():

@@ -2,9 +2,9 @@
 
 - commands: what the reader waits for.
 - pages: how soon the first live figure of each page answers.
-- speed: training through kdlib beside a plain PyTorch loop, and what each step of the fast path adds.
+- speed: training through kdlib beside a plain PyTorch loop, and what each step of its acceleration adds.
 - losses: what each loss adds to a training step.
-- agreement: whether the fast path reaches the accuracy of the plain one.
+- agreement: whether what is accelerated reaches the accuracy of the plain loop.
 
 What the losses cost is also kept in data/measured, if that is asked for: the method cards show it.
 """

@@ -1,4 +1,4 @@
-"""Whether the fast path learns as well as the plain loop: the same networks, pictures and steps in both."""
+"""Whether `kdlib.fit` learns as well as the plain loop: the same networks, pictures and steps in both."""
 
 from __future__ import annotations
 

@@ -46,9 +46,13 @@ from kdlib import (
 from kdlib.models.taps import embedding_path
 from kdlib.terms import EMBEDDING, Outputs, Term
 from kdlib.training import choose_device
-from kdlib.training.compiled import compiled, gains_by_compiling
-from kdlib.training.fast import channels_last, fast_teacher
-from kdlib.training.memory import kept_pages
+from kdlib.training.accelerate import (
+    channels_last,
+    compiled,
+    folded_teacher,
+    gains_by_compiling,
+    retained_memory,
+)
 from kdlib.training.precision import has_bfloat16
 
 ROUNDS = 9
@@ -109,11 +113,10 @@ def measure(
         is_compiled = is_long and gains_by_compiling(term)
         works[name] = partial(add, torch.compile(term, dynamic=False) if is_compiled else term)
     times: dict[str, list[float]] = {name: [] for name in works}
-    dtype = torch.bfloat16 if has_bfloat16(images.device) else torch.float32
     with ExitStack() as stack:
-        stack.enter_context(kept_pages())
-        stack.enter_context(channels_last(plain))
-        stack.enter_context(fast_teacher(plain, images, dtype, pack=not is_long))
+        stack.enter_context(retained_memory())
+        stack.enter_context(channels_last(plain, images))
+        stack.enter_context(folded_teacher(plain, images))
         if is_long:
             stack.enter_context(compiled(plain, images))
         rounds = tqdm(range(ROUNDS + 1), desc="long run" if is_long else "short run", unit="round")
@@ -207,13 +210,13 @@ def answers(distiller: Distiller, images: Tensor, labels: Tensor, half: torch.au
     found: list[dict[str, Tensor]] = []
     logits: list[Tensor] = []
     networks = (distiller.student, distiller.teacher)
-    with channels_last(distiller), torch.no_grad(), half:
+    with channels_last(distiller, images), torch.no_grad(), half:
         for number, network in enumerate(networks):
             assert network is not None, "this distiller has a teacher"
             names = {
                 pair[number] for term in distiller.terms if isinstance(term, Term) for pair in term.pairs
             }
-            paths = {embedding_path(network) if name == EMBEDDING else name: name for name in names}
+            paths = {embedding_path(network, images) if name == EMBEDDING else name: name for name in names}
             with tap(network, paths, copy=True) as taps:
                 logits.append(network(images))
             found.append(dict(taps))

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from ci.bench.commands import Timing
 from ci.bench.report import Part
-from ci.browser import open_browser
 from ci.chapters import CourseError, Repository
+from ci.pages.browser import open_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -1,4 +1,4 @@
-"""Training through kdlib beside the plain loop, and what each step of the fast path adds.
+"""Training through kdlib beside the plain loop, and what each step of its acceleration adds.
 
 Every variant lives in a process of its own, and the variants take turns, round by round: a machine that
 slows down meanwhile slows all of them, and one variant's memory does not help another.
@@ -26,7 +26,7 @@ from ci.bench.works import WORKERS, WORKS, Work, networks, write_pictures
 from ci.chapters import Repository
 from kdlib import Distiller
 from kdlib.training import choose_device
-from kdlib.training.compiled import operations
+from kdlib.training.accelerate import step_flops
 
 ROUNDS = 3
 
@@ -119,7 +119,7 @@ def share_of_peak(work: Work, rate: Rate) -> str:
     student, teacher = networks(work)
     objective = Distiller(student, teacher, work.terms).to(device)
     image = torch.randn(1, 3, work.size, work.size, device=device)
-    reached = operations(objective, image) * rate.median
+    reached = step_flops(objective, image) * rate.median
     peak = peak_of_products(device)
     return f"{rate.name}: {reached / 1e9:.0f} GFLOP/s, {reached / peak:.0%} of a large product in bfloat16"
 

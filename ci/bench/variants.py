@@ -17,10 +17,14 @@ from ci.bench.works import FIT, RUNGS, Work, networks, our_data, random_pictures
 from kdlib import Distiller, fit
 from kdlib.data import Split
 from kdlib.training import choose_device
-from kdlib.training.compiled import compiled
-from kdlib.training.depthwise import strided_depthwise_in_float32
-from kdlib.training.fast import channels_last, fast_teacher
-from kdlib.training.memory import kept_pages
+from kdlib.training.accelerate import (
+    channels_last,
+    compiled,
+    folded_teacher,
+    retained_memory,
+    strided_depthwise_in_float32,
+)
+from kdlib.training.answers import Answers
 
 
 @contextmanager
@@ -38,7 +42,7 @@ def prepared(work: Work, variant: str, folder: Path) -> Iterator[Callable[[], fl
         yield lambda: _fit_round(work, objective, train)
         return
     with ExitStack() as stack:
-        yield _rung_round(work, objective, train, RUNGS[variant], stack)
+        yield _rung_round(work, objective, train, RUNGS[variant], folder, stack)
 
 
 def _plain_round(
@@ -67,24 +71,28 @@ def _rung_round(
     objective: Distiller,
     train: Split,
     parts: tuple[str, ...],
+    folder: Path,
     stack: ExitStack,
 ) -> Callable[[], float]:
-    """The parts of the fast path that this rung has, and the engine's step."""
+    """The parts of `kdlib.training.accelerate` that this rung has, and the engine's step."""
     device = choose_device()
     example = next(train.batches(work.batch_size, device=device)).images
     objective.connect(example[:2])
+    teacher = objective.teacher
     optimizer = make_optimizer(objective)
     if "memory" in parts:
-        stack.enter_context(kept_pages())
+        stack.enter_context(retained_memory())
     if "channels" in parts:
-        stack.enter_context(channels_last(objective))
+        stack.enter_context(channels_last(objective, example))
     if "autocast" in parts:
         stack.enter_context(strided_depthwise_in_float32(objective))
-    if "folded" in parts or "bfloat16" in parts:
-        dtype = torch.bfloat16 if "bfloat16" in parts else torch.float32
-        stack.enter_context(fast_teacher(objective, example, dtype, pack="packed" in parts))
+    if "folded" in parts:
+        stack.enter_context(folded_teacher(objective, example))
     if "compiled" in parts:
         stack.enter_context(compiled(objective, example))
+    if "answers" in parts and teacher is not None:
+        kept = Answers(folder / "answers", teacher, {"work": work.name})
+        stack.enter_context(kept.kept(objective, len(train), lambda: 0, is_compiled=True))
     half = torch.autocast(device.type, torch.bfloat16, enabled="autocast" in parts)
 
     def one_round() -> float:
@@ -113,7 +121,7 @@ def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
 
 
 class Clock:
-    """Measures the steps of a round after the first, in which memory is laid out."""
+    """Evaluator the steps of a round after the first, in which memory is laid out."""
 
     def __init__(self) -> None:
         self._started: float | None = None

@@ -1,4 +1,4 @@
-"""Checkers for the exercises of chapter 99, Title of the chapter."""
+"""Checkers for the exercises of chapter 99."""
 
 import math
 from typing import Any
@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlib.checks import answers
-from kdlib.checks.exercises import exercise
+from kdlib.course.checks import answers
+from kdlib.course.checks.exercises import exercise
 
 
 @exercise("99.1")

@@ -6,7 +6,7 @@ import pytest
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdlib.checks import check
+from kdlib.course.checks import check
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -1,14 +1,16 @@
 """The data sets that the course knows by name, and where on this machine they are."""
 
 import os
-import sys
 import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from kdlib.data.split import Statistics
+from kdlib.paths import folder_from, given_path
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Source:
         licence, citation: on whose terms, and whom to thank.
         url: of the archive; None where it is not to be downloaded.
         md5: of the archive; None where none is published.
+        inner: the archive in the archive that has the folder; None where it is in the archive itself. In
+            either it stands by its own name.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Source:
     citation: str
     url: str | None = None
     md5: str | None = None
+    inner: str | None = None
 
     @property
     def statistics(self) -> Statistics:
@@ -67,19 +72,13 @@ class Source:
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     """`root`, or the folder that KDLIB_DATA names, or ``kdlib`` in the user's cache folder."""
     if root is not None:
-        return Path(root).expanduser()
-    if named := os.environ.get("KDLIB_DATA"):
-        return Path(named).expanduser()
-    return user_cache()
+        return given_path(root, "folder")
+    return folder_from("KDLIB_DATA") or user_cache()
 
 
 def user_cache() -> Path:
     """``kdlib`` in the user's cache folder, as each system has it."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "kdlib"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "kdlib"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kdlib"
+    return user_cache_path("kdlib", appauthor=False, opinion=False)
 
 
 @cache

@@ -10,11 +10,13 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
 from kdlib.data.catalogue import Source, data_root, sources
+from kdlib.files import FULL, PART
 
 _BLOCK = 1 << 20
 _SECONDS_OF_SILENCE = 60
@@ -63,7 +65,7 @@ def download_data(name: str, root: str | os.PathLike[str] | None = None, progres
                 unpack(archive, target, source)
                 archive.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in FULL:
             said = f"the disk of {place} is full; make room, or name another with KDLIB_DATA, and try again"
             raise OSError(error.errno, said) from error
         raise
@@ -94,18 +96,18 @@ def fetch(url: str, target: Path, md5: str | None, progress: bool = True) -> Pat
 
 
 def unpack(archive: Path, target: Path, source: Source) -> None:
-    """Unpack an archive, with the archives in it, and move the data set's folder to its place.
+    """Unpack the data set's folder from an archive, or from the one archive in it, and move it to its place.
 
     Raises:
-        ValueError: it is damaged, holds something outside its own folder, or does not hold the folder.
+        ValueError: it is damaged, holds something outside its own folder, or does not hold what the catalogue
+            says.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as scratch:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=PART) as scratch:
         inside = Path(scratch)
         try:
-            _extract(archive, inside)
-            for inner in [*inside.rglob("*.tar.gz"), *inside.rglob("*.tar")]:
-                _extract(inner, inner.parent)
+            holder = archive if source.inner is None else _extract(archive, source.inner, inside)
+            found = _extract(holder, target.name, inside) if holder.is_file() else holder
         except (OSError, *_DAMAGED) as error:
             # These are a checksum that does not fit, and a place before the beginning; others are the disk's.
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
@@ -113,11 +115,11 @@ def unpack(archive: Path, target: Path, source: Source) -> None:
             raise ValueError(
                 f"{archive} cannot be unpacked ({error}); remove it and get {source.name} again."
             ) from error
-        found = sorted(path for path in inside.rglob(target.name) if path.is_dir())
-        if not found:
-            raise ValueError(f"{archive} holds no folder {target.name!r}; it is not {source.title}.")
+        if not found.is_dir():
+            what = f"file {source.inner!r}" if found == holder else f"folder {target.name!r}"
+            raise ValueError(f"{archive} holds no {what}; it is not {source.title}.")
         try:
-            found[0].rename(target)
+            found.rename(target)
         except OSError:
             if not target.is_dir():  # somebody else has just put it there, the same one
                 raise
@@ -151,19 +153,33 @@ def _receive(url: str, part: Path, progress: bool) -> None:
         raise urllib.error.URLError(f"{arrived} of {total} bytes came")
 
 
-def _extract(archive: Path, folder: Path) -> None:
-    if zipfile.is_zipfile(archive):
+def _extract(archive: Path, name: str, folder: Path) -> Path:
+    """Unpack one member of an archive, with all that is below it; where it then is, if it was there."""
+    # A tar file that ends with a zip file looks like one itself.
+    if zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive):
         with zipfile.ZipFile(archive) as opened:
             for member in opened.namelist():
                 if not (folder / member).resolve().is_relative_to(folder.resolve()):
                     raise ValueError(f"{archive} holds {member!r}, outside its own folder; do not use it.")
-            opened.extractall(folder)
-        return
+            opened.extractall(folder, [member for member in opened.namelist() if _is_below(member, name)])
+        return folder / name
     with tarfile.open(archive) as opened:
         try:
-            opened.extractall(folder, filter="data")
+            opened.extractall(folder, _safe_below(opened, name, folder), filter="data")
         except tarfile.FilterError as error:
             raise ValueError(f"{archive} holds something unsafe ({error}); do not use it.") from error
+    return folder / name
+
+
+def _safe_below(archive: tarfile.TarFile, name: str, folder: Path) -> Iterator[tarfile.TarInfo]:
+    """The members of this name and below it; all others are looked at, too, before they are left out."""
+    for member in archive:
+        if _is_below(tarfile.data_filter(member, str(folder)).name, name):
+            yield member
+
+
+def _is_below(member: str, name: str) -> bool:
+    return PurePosixPath(member).is_relative_to(name)
 
 
 def _md5(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Any folder with one sub-folder of images per class."""
 
 import os
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -9,13 +10,16 @@ from torch import Tensor
 
 from kdlib.data.augment import Augmentation, CentreCrop, RandomCrop, RandomFlip, RandomResizedCrop
 from kdlib.data.decode import decode_all
+from kdlib.data.listing import EXTENSIONS, Listing
 from kdlib.data.split import ImageData, Images, Split, Statistics, channel_statistics, stratify
 from kdlib.data.stream import StreamedImages, memory_budget
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+from kdlib.paths import given_path
 
 # Pictures up to this side are decoded at once and shifted by the batch; larger ones are streamed and cropped.
 LARGEST_SMALL = 96
+
+# The side of the pictures where none is given.
+SIZE = 32
 
 # Of pictures too large to be looked at all beforehand: those of ImageNet, which pretrained networks expect.
 IMAGENET: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -26,16 +30,19 @@ _SEED = 0
 
 
 def load_folder(
-    path: str | os.PathLike[str], size: int = 32, memory: int | None = None, division: str = "honest"
+    path: str | os.PathLike[str], size: int = SIZE, memory: int | None = None, division: str = "honest"
 ) -> ImageData:
     """Images in ``PATH/CLASS/*.jpg``, or already divided into ``PATH/train/CLASS`` and ``PATH/test/CLASS``.
 
     Every image is made RGB, cut to the largest square in its middle and resized, then kept as uint8.
 
-    - One level of folders: 70 % of each class is for training, 15 % for validation, 15 % for testing; the
-      division is random, stratified and always the same.
+    - Undivided: 70 % of each class is for training, 15 % for validation, 15 % for testing; the division is
+      random, stratified and always the same.
     - ``train`` with ``test`` or ``val`` or both: ``test`` is reported, or ``val`` where there is no ``test``;
-      a missing validation split is 15 % of ``train``.
+      a missing validation split is 15 % of ``train``. "Training", "valid", "dev", "test_set" and the like
+      mean the same.
+    - The classes are the topmost folders; pictures further down belong to the class above them.
+    - Hidden entries, and what systems leave behind (``__MACOSX``), are skipped. A warning says what was.
 
     Args:
         path: the folder.
@@ -47,19 +54,22 @@ def load_folder(
     Raises:
         FileNotFoundError: the folder does not exist.
         ValueError: it has fewer than two classes, a class has no image or too few to divide, the divided
-            folders name different classes, or an image cannot be read.
+            folders name different classes or two of them the same part, or an image cannot be read.
     """
-    root = Path(path).expanduser()
+    root = given_path(path, "folder")
     if not root.is_dir():
         raise FileNotFoundError(
             f"there is no folder {str(path)!r}; give one with a sub-folder of images per class."
         )
     reader = Reader(size, memory)
-    if (root / "train").is_dir():
-        return load_divided(f"folder:{path}", root, reader, division)
-    if division == "published":
-        raise ValueError(f"{root} has no folders 'train' and 'test', so there is no published division.")
-    return load_undivided(f"folder:{path}", root, reader)
+    if division == "published" or reader.listing.parts(root):
+        data = load_divided(f"folder:{path}", root, reader, division)
+    else:
+        data = load_undivided(f"folder:{path}", root, reader)
+    if skipped := reader.listing.skipped():
+        read = f"{', '.join(EXTENSIONS)}, in the folders of the classes"
+        warnings.warn(f"skipped in {root}: {skipped}. Read are {read}.", stacklevel=3)
+    return data
 
 
 class Reader:
@@ -71,11 +81,15 @@ class Reader:
             `StreamedImages`.
         statistics: for normalisation; None takes the training images' own where they are small, and
             ImageNet's where they are large.
+
+    Attributes:
+        listing: what finds the files.
     """
 
     def __init__(self, size: int, memory: int | None = None, statistics: Statistics | None = None) -> None:
         self.size, self.memory, self.statistics = size, memory_budget(memory), statistics
         self.is_large = size > LARGEST_SMALL
+        self.listing = Listing()
 
     def read(self, files: Sequence[Path], title: str) -> Images:
         """The pictures in these files."""
@@ -112,8 +126,8 @@ def load_undivided(
 
     With two shares there are no validation images, and the test images stand in their place.
     """
-    classes = class_folders(root, without)
-    files, labels = list_images(root, classes, fewest=len(shares))
+    classes = reader.listing.classes(root, without)
+    files, labels = list_images(root, classes, len(shares), reader.listing)
     images = reader.read(files, root.name)
     parts = stratify(labels, shares, _SEED)
     training = images[parts[0]] if isinstance(images, Tensor) else images
@@ -124,26 +138,29 @@ def load_undivided(
 
 
 def load_divided(name: str, root: Path, reader: Reader, division: str) -> ImageData:
-    """A folder that is already divided into ``train`` and ``test`` or ``val``."""
-    held_out = [part for part in ("val", "test") if (root / part).is_dir()]
-    if not held_out:
-        raise ValueError(f"{root} has a folder 'train' but neither 'test' nor 'val'; add one of them.")
-    classes = class_folders(root / "train")
+    """A folder that is already divided into training images and others."""
+    parts = reader.listing.parts(root)
+    if not parts:
+        raise ValueError(
+            f"{root} has no folders 'train' and 'test', so there is no published division; take \"honest\"."
+        )
+    folder, held_out = parts["train"], [part for part in ("val", "test") if part in parts]
+    classes = reader.listing.classes(folder)
     for part in held_out:
-        if class_folders(root / part) != classes:
-            differing = sorted(set(classes) ^ set(class_folders(root / part)))
-            raise ValueError(f"{root / part} and {root / 'train'} differ in the class {differing[0]!r}.")
+        others = reader.listing.classes(parts[part])
+        if others != classes:
+            differing = sorted(set(classes) ^ set(others))
+            raise ValueError(f"{parts[part]} and {folder} differ in the class {differing[0]!r}.")
     cuts = len(held_out) == 1 and division == "honest"
-    files, labels = list_images(root / "train", classes, fewest=2 if cuts else 1)
-    images = reader.read(files, f"{root.name}/train")
+    files, labels = list_images(folder, classes, 2 if cuts else 1, reader.listing)
+    images = reader.read(files, f"{root.name}/{folder.name}")
     statistics = reader.statistics_of(images)
     train = reader.split(images, labels, classes, statistics)
     splits = {}
     for part in held_out:
-        files, held_labels = list_images(root / part, classes, fewest=1)
-        splits[part] = reader.split(
-            reader.read(files, f"{root.name}/{part}"), held_labels, classes, statistics
-        )
+        files, held_labels = list_images(parts[part], classes, 1, reader.listing)
+        images = reader.read(files, f"{root.name}/{parts[part].name}")
+        splits[part] = reader.split(images, held_labels, classes, statistics)
     if cuts:
         return cut_for_choosing(name, train, splits[held_out[0]])
     if division == "published":
@@ -158,40 +175,11 @@ def cut_for_choosing(name: str, train: Split, test: Split) -> ImageData:
     return ImageData(name, train.subset(kept), train.subset(chosen), test, said)
 
 
-def class_folders(root: Path, without: Collection[str] = ()) -> list[str]:
-    """The names of the classes, sorted.
-
-    Raises:
-        ValueError: there are fewer than two.
-    """
-    classes = sorted(
-        child.name
-        for child in root.iterdir()
-        if child.is_dir() and not child.name.startswith(".") and child.name not in without
-    )
-    if len(classes) < 2:
-        raise ValueError(
-            f"{root} has {len(classes)} sub-folder{'s' * (len(classes) != 1)}; "
-            "a data set needs two or more, one per class, with the images inside."
-        )
-    return classes
-
-
-def list_images(root: Path, classes: Sequence[str], fewest: int) -> tuple[list[Path], Tensor]:
+def list_images(
+    root: Path, classes: Sequence[str], fewest: int, listing: Listing
+) -> tuple[list[Path], Tensor]:
     """The image files of all classes, sorted within each, with their labels."""
-    files = [_image_files(root / name, fewest) for name in classes]
+    files = [listing.images(root / name, fewest) for name in classes]
     counts = torch.tensor([len(found) for found in files])
     labels = torch.repeat_interleave(torch.arange(len(classes)), counts)
     return [path for class_files in files for path in class_files], labels
-
-
-def _image_files(folder: Path, fewest: int) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    if not files:
-        raise ValueError(f"{folder} has no image ({', '.join(EXTENSIONS)}); add some, or remove the folder.")
-    if len(files) < fewest:
-        raise ValueError(
-            f"{folder} has {len(files)} image{'s' * (len(files) != 1)}; "
-            f"at least {fewest} are needed to divide a class into training and held-out images."
-        )
-    return files

@@ -1,10 +1,10 @@
 """`load_data`: a data set from its name."""
 
-import difflib
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from kdlib.data.catalogue import sources
 from kdlib.data.cifar import load_cifar
@@ -12,6 +12,11 @@ from kdlib.data.digits import load_digits
 from kdlib.data.folder import Reader, load_divided, load_folder, load_undivided
 from kdlib.data.notes import note
 from kdlib.data.split import ImageData
+from kdlib.names import near
+from kdlib.own import enter, registered
+from kdlib.paths import given_path
+
+Loader = TypeVar("Loader", bound=Callable[..., ImageData])
 
 DIVISIONS = ("honest", "published")
 
@@ -24,6 +29,7 @@ def load_data(name: str, **options: Any) -> ImageData:
       ``kd data get NAME`` puts them; nothing is downloaded here.
     - "cifar10-jpeg": CIFAR-10 encoded again as JPEG files. Its numbers are not CIFAR-10's.
     - "folder:PATH": any folder with one sub-folder of images per class.
+    - what you registered, see `register`.
 
     Args:
         name: one of these.
@@ -43,21 +49,79 @@ def load_data(name: str, **options: Any) -> ImageData:
             fit (see `kdlib.data.folder`).
         FileNotFoundError: the data set is not there; the message says how to get it.
     """
+    _check_text(name)
     kind, _, path = name.partition(":")
     if kind == "folder" and path:
         data = load_folder(path, **_checked(name, options, ("size", "memory", "division")))
         return _named(data)
-    if name not in _LOADERS:
-        near = difflib.get_close_matches(name, list_data(), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no data set is called {name!r}; {hint}There are: {', '.join(list_data())}.")
-    load, known = _LOADERS[name]
-    return _named(load(**_checked(name, options, known)))
+    if name not in known_loaders():
+        if name and given_path(name, "folder").is_dir():
+            raise ValueError(f"{name!r} is a folder; for the images in it write 'folder:{name}'.")
+        raise ValueError(f"no data set is called {name!r}; {near(name, list_data())}")
+    load, known = known_loaders()[name]
+    data = load(**_checked(name, options, known))
+    if not isinstance(data, ImageData):
+        raise ValueError(f"the data set {name!r} gives {data!r}; return a kdlib.data.ImageData.")
+    return _named(data)
+
+
+def register(name: str) -> Callable[[Loader], Loader]:
+    """A decorator: a data set of your own, under a name that `load_data` and recipes know it by.
+
+    .. code-block:: python
+
+        @register("pets")
+        def pets(size: int = 32) -> ImageData:
+            return load_data("folder:photos/pets", size=size)
+
+        load_data("pets", size=48)
+
+    A recipe file that has ``modules = ["my_data"]`` imports ``my_data.py``, which lies beside it, and may
+    then say ``data = {name = "pets"}``. Of a recipe's data, ``size`` and ``division`` are arguments; where
+    there is only one division, leave that one out.
+
+    Args:
+        name: of a function that gives the images; letters, digits, "_", "-" and ".". No other data set may
+            have it.
+
+    Raises:
+        ValueError: the name is none, or taken, or what it is for cannot be called.
+    """
+
+    def add(load: Loader) -> Loader:
+        if not callable(load):
+            raise ValueError(
+                f"{name!r} is for {load!r}, which cannot be called; give a function that loads the images."
+            )
+        enter("data set", name, load, is_ours=name in _LOADERS or name == "folder")
+        return load
+
+    return add
 
 
 def list_data() -> list[str]:
     """The names that `load_data` knows."""
-    return [*_LOADERS, "folder:PATH"]
+    return [*known_loaders(), "folder:PATH"]
+
+
+def is_own_data(name: str) -> bool:
+    """Whether the images are the user's: of a folder, or of a function that was registered."""
+    return name.startswith("folder:") or name in registered("data set")
+
+
+def known_loaders() -> dict[str, tuple[Callable[..., ImageData], tuple[str, ...]]]:
+    """For every name the function that loads it, and its options."""
+    own = {
+        name: (load, tuple(inspect.signature(load).parameters))
+        for name, load in registered("data set").items()
+    }
+    return _LOADERS | own
+
+
+def _check_text(name: object) -> None:
+    if not isinstance(name, str):
+        path = f"; for the images in a folder write 'folder:{name}'" if isinstance(name, os.PathLike) else ""
+        raise ValueError(f"the name of a data set is text, and this is {name!r}{path}.")
 
 
 def _named(data: ImageData) -> ImageData:

@@ -1,6 +1,7 @@
 """What a data set is here: uint8 images, labels and the names of the classes."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdlib.data.augment import Augmentation
+from kdlib.data.augment import Augmentation, CentreCrop
 
 
 class FileImages(Protocol):
@@ -45,13 +46,18 @@ class Batch(NamedTuple):
 
     Attributes:
         images: normalised float32, shape (N, in_channels, H, W).
-        labels: class indices, shape (N,).
-        indices: positions in the split, shape (N,).
+        labels: class indices, shape (N,); or a probability for every class, (N, C).
+        indices: positions in the split, shape (N,); None where nobody said.
     """
 
     images: Tensor
     labels: Tensor
-    indices: Tensor
+    indices: Tensor | None
+
+    def share(self, number: int, of: int) -> "Batch":
+        """One of so many parts, in order, which differ by one image at most; numbers run from 0."""
+        parts = (None if value is None else value.tensor_split(of)[number] for value in self)
+        return Batch(*parts)  # type: ignore[arg-type]  # only the indices may be None
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ class Split:
         source: data set, part and division, in words, for a run record.
 
     Raises:
-        ValueError: shapes or types do not fit, there is no image, or a label is out of range.
+        ValueError: shapes or types do not fit, there is no image, a label is out of range, or `mean` and
+            `std` are not one number per channel in units of 0 to 1, with `std` above 0.
     """
 
     images: Images
@@ -79,6 +86,9 @@ class Split:
     source: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("images", "labels"):
+            if not hasattr(getattr(self, name), "dtype"):
+                raise ValueError(f"{name} are a {type(getattr(self, name)).__name__}; give a tensor.")
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise ValueError(
                 f"images have shape {tuple(self.images.shape)} and type {self.images.dtype}; "
@@ -97,6 +107,15 @@ class Split:
                 f"label {low if low < 0 else high} is out of range; with {self.num_classes} classes "
                 f"labels run from 0 to {self.num_classes - 1}."
             )
+        _check_statistics(self.images.shape, self.mean, self.std)
+
+    def __repr__(self) -> str:
+        """What it is, in three lines and without a pixel."""
+        return (
+            f"Split: {self.source or 'no source given'}\n"
+            f"  {len(self):,} images of {self._picture}\n"
+            f"  {self._classes}"
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -107,20 +126,26 @@ class Split:
 
     def subset(self, indices: Tensor | Sequence[int]) -> "Split":
         """The images at these positions, in this order."""
-        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        given = torch.as_tensor(indices)
+        if given.numel() and (given.dtype == torch.bool or given.is_floating_point()):
+            raise ValueError(
+                f"indices have type {given.dtype}; give whole numbers, of a mask mask.nonzero().flatten()."
+            )
+        chosen = given.long()
         images = self.images[chosen] if isinstance(self.images, Tensor) else self.images.subset(chosen)
         return replace(self, images=images, labels=self.labels[chosen])
 
     def balanced(self, size: int, seed: int = 0) -> "Split":
         """`size` images drawn at random, as many of each class as of any other (up to one)."""
-        if not self.num_classes <= size <= len(self):
+        if size not in range(self.num_classes, len(self) + 1):
             raise ValueError(
                 f"size is {size}; choose from {self.num_classes} (one image a class) to {len(self)} (all)."
             )
-        generator = torch.Generator().manual_seed(seed)
+        check_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         order = torch.randperm(len(self), generator=generator)
         rank = _rank_within_class(self.labels[order], self.num_classes)
-        return self.subset(order[rank.argsort(stable=True)[:size]])
+        return self.subset(order[rank.argsort(stable=True)[: int(size)]])
 
     def without(self, class_index: int) -> "Split":
         """All images but those of one class; the class stays among `classes`."""
@@ -129,6 +154,21 @@ class Split:
     def only(self, class_index: int) -> "Split":
         """The images of one class."""
         return self.subset((self.labels == self._checked(class_index)).nonzero().flatten())
+
+    def batch_sizes(self, batch_size: int) -> list[int]:
+        """How many images each batch of a pass has: as few batches as can be, which differ by one at most.
+
+        129 images in batches of 64 are 3 × 43. In 64, 64 and 1, the one image would have a step of its own,
+        as large as the others', and spoil what they learnt.
+
+        Raises:
+            ValueError: the batch size is below 1, or no whole number.
+        """
+        if batch_size < 1 or batch_size != int(batch_size):
+            raise ValueError(f"batch_size is {batch_size}; give 1 or more, a whole number.")
+        batches = math.ceil(len(self) / batch_size)
+        fewest, larger = divmod(len(self), batches)
+        return [fewest + 1] * larger + [fewest] * (batches - larger)
 
     def batches(
         self,
@@ -147,7 +187,7 @@ class Split:
         shows the same pictures, and the batches from `start` on are those of a pass that began at 0.
 
         Args:
-            batch_size: the last batch may be smaller.
+            batch_size: the most images of a batch; see `batch_sizes`.
             seed: of the order and of the augmentation; None keeps the order, and augments nothing.
             epoch: gives every pass through the images an order and an augmentation of its own.
             augment: whether to treat the images as `augmentation` treats training images.
@@ -155,11 +195,15 @@ class Split:
             start: how many batches to leave out at the beginning.
             part: (k, n) gives of every batch the k-th, from 0, of n parts in the batch's order. Their sizes
                 differ by one at most; of a batch of fewer than n images some are empty.
+
+        Raises:
+            ValueError: the batch size is below 1, or the seed below 0, or one of them no whole number.
         """
         order, numbers = torch.arange(len(self)), None
         if seed is not None:
-            order = torch.randperm(len(self), generator=_generator(seed, epoch, 0))
-            numbers = self.augmentation.draw(len(self), _generator(seed, epoch, 1)) if augment else None
+            check_seed(seed)
+            order = torch.randperm(len(self), generator=generator(seed, epoch, 0))
+            numbers = self.augmentation.draw(len(self), generator(seed, epoch, 1)) if augment else None
         images = self.images.to(device) if isinstance(self.images, Tensor) else self.images
         labels = self.labels.to(device)
 
@@ -169,7 +213,8 @@ class Split:
             pixels = images[indices].to(device)
             return Batch(self.augmentation(pixels, self.mean, self.std, drawn), labels[indices], indices)
 
-        batches = [whole.tensor_split(part[1])[part[0]] for whole in order.split(batch_size)[start:]]
+        wholes = order.split(self.batch_sizes(batch_size))[start:]
+        batches = [whole.tensor_split(part[1])[part[0]] for whole in wholes]
         yield from map(make, batches) if isinstance(images, Tensor) else _one_ahead(make, batches)
 
     def fingerprint(self) -> str:
@@ -186,11 +231,26 @@ class Split:
         return digest.hexdigest()[:16]
 
     def _checked(self, class_index: int) -> int:
-        if not 0 <= class_index < self.num_classes:
+        if class_index not in range(self.num_classes):
             raise ValueError(
-                f"there is no class {class_index}; classes run from 0 to {self.num_classes - 1}."
+                f"there is no class {class_index!r}; classes run from 0 to {self.num_classes - 1}."
             )
         return class_index
+
+    @property
+    def _picture(self) -> str:
+        """Channels, height and width of what networks get in a test."""
+        channels, *sides = self.images.shape[1:]
+        for step in self.augmentation.test:
+            if isinstance(step, CentreCrop):
+                sides = [step.size, step.size]
+        return "×".join(map(str, (channels, *sides)))
+
+    @property
+    def _classes(self) -> str:
+        """How many, and the names of the first few."""
+        few = ", ".join(map(str, self.classes[:5]))
+        return f"{self.num_classes} classes: {few}{', …' if self.num_classes > 5 else ''}"
 
 
 @dataclass(frozen=True)
@@ -209,6 +269,13 @@ class ImageData:
     test: Split
     division: str = "as given"
 
+    def __repr__(self) -> str:
+        """What it is, in a line for each part and without a pixel."""
+        train = self.train
+        parts = (f"  {part:<5} {len(getattr(self, part)):>7,} images" for part in ("train", "val", "test"))
+        head = f"ImageData: {self.name}, pictures of {train._picture}, {train._classes}"
+        return "\n".join((head, *parts, f"  division: {self.division}"))
+
     @property
     def classes(self) -> tuple[str, ...]:
         return self.train.classes
@@ -223,6 +290,44 @@ class ImageData:
         return channels
 
 
+def check_split(given: object, name: str) -> None:
+    """Raise ValueError unless this is a `Split`.
+
+    Args:
+        given: what a user gave as images.
+        name: of the argument.
+    """
+    if isinstance(given, ImageData):
+        raise ValueError(
+            f"{name} is a whole data set, {given.name!r}; give one of its splits: .train, .val or .test."
+        )
+    if not isinstance(given, Split):
+        raise ValueError(
+            f"{name} is a {type(given).__name__}; give a split of load_data(…), such as .train, or a Split "
+            "of tensors (kdlib.data.Split)."
+        )
+
+
+def check_seed(seed: object) -> None:
+    """Raise ValueError unless this is a whole number that every generator takes."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed is {seed!r}; give a whole number, 0 or more.")
+
+
+def _check_statistics(shape: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
+    """Three numbers on grey pictures would make colour pictures of them, and nobody would be told."""
+    for name, values in (("mean", mean), ("std", std)):
+        if np.shape(values) != (shape[1],):
+            raise ValueError(
+                f"{name} is {values}, and images of shape {tuple(shape)} (N, channels, height, width) have "
+                f"{shape[1]} channel{'s' * (shape[1] != 1)}; give one number for each."
+            )
+    if not all(0 <= value <= 1 for value in mean):
+        raise ValueError(f"mean is {mean}; give numbers from 0 to 1, of pixels divided by 255.")
+    if not all(0 < value <= 1 for value in std):
+        raise ValueError(f"std is {std}; give numbers above 0 and up to 1, of pixels divided by 255.")
+
+
 def _one_ahead(make: Callable[[Tensor], Batch], batches: Sequence[Tensor]) -> Iterator[Batch]:
     """Each batch while the next one is being made, so that reading files and training overlap."""
     with ThreadPoolExecutor(max_workers=1) as worker:
@@ -233,7 +338,7 @@ def _one_ahead(make: Callable[[Tensor], Batch], batches: Sequence[Tensor]) -> It
         yield from (ready.result() for ready in coming)
 
 
-def _generator(seed: int, epoch: int, stream: int) -> torch.Generator:
+def generator(seed: int, epoch: int, stream: int) -> torch.Generator:
     """A stream of random numbers for each use in each epoch, independent of all others."""
     state = np.random.SeedSequence((seed, epoch, stream)).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))

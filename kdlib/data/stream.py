@@ -121,11 +121,11 @@ def memory_budget(memory: int | None) -> int:
     """Bytes for decoded pictures: as many as were asked for, or else a quarter of the machine's memory.
 
     Raises:
-        ValueError: a negative number was asked for.
+        ValueError: a negative number was asked for, or none that is whole.
     """
     if memory is not None:
-        if memory < 0:
-            raise ValueError(f"memory is {memory}; give a number of bytes, 0 or more.")
+        if not isinstance(memory, int) or memory < 0:
+            raise ValueError(f"memory is {memory!r}; give a number of bytes, 0 or more.")
         return memory
     try:
         there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -4,10 +4,8 @@ The file is read back and asked about a few images before it gets its name, so t
 answers as the network does.
 """
 
-import copy
 import importlib.util
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +17,12 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from kdlib.data import Split
+from kdlib.data.split import check_split
+from kdlib.files import in_place_of
+from kdlib.models.answers import compute_logits
+from kdlib.models.taps import unwrapped
+from kdlib.models.trials import copied, modes_kept
+from kdlib.paths import given_path
 
 Network = Callable[[Tensor], Tensor]
 
@@ -57,13 +61,13 @@ class FromPixels(nn.Module):
 
     def __init__(self, model: nn.Module, split: Split) -> None:
         super().__init__()
-        self.model = model
+        check_split(split, "split")
+        self.model = unwrapped(model)
         self.register_buffer("mean", torch.tensor(split.mean)[:, None, None])
         self.register_buffer("std", torch.tensor(split.std)[:, None, None])
 
     def forward(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.model((pixels.float() / 255 - self.mean) / self.std)
-        return logits
+        return compute_logits(self.model, (pixels.float() / 255 - self.mean) / self.std)
 
 
 def pixels(split: Split, count: int) -> Tensor:
@@ -73,6 +77,7 @@ def pixels(split: Split, count: int) -> Tensor:
         split: where they come from.
         count: how many, or all if there are fewer.
     """
+    check_split(split, "split")
     channels = split.images.shape[1]
     images = split.images[torch.arange(min(count, len(split)))]
     seen = split.augmentation(images, (0.0,) * channels, (1.0,) * channels)
@@ -85,20 +90,21 @@ def export_program(
     """Write a network as torch.export's program, which PyTorch runs without the network's code.
 
     Args:
-        model: left as it was; the file has its evaluation mode, for batches of any size.
+        model: left as it was; the file has its evaluation mode, for batches of any size. A wrapper of
+            torch.compile or of data parallelism is taken off.
         path: ends in ".pt2"; an older file of that name is replaced.
         images: a few inputs, (N, in_channels, H, W), to trace the network with and to check the file on.
         tolerance: the largest `Exported.difference` to accept.
 
     Raises:
-        ValueError: the path ends otherwise, the network cannot be traced for batches of any size, or the file
-            answers otherwise than the network; no file is left then.
+        ValueError: the path ends otherwise, the network cannot be traced for batches of any size or has no
+            logits, or the file answers otherwise than the network; no file is left then.
     """
 
     def write(network: nn.Module, whole: Path) -> None:
         torch.export.save(_traced(network, images), whole)
 
-    return _export(model, Path(path), ".pt2", images, tolerance, write, load_program)
+    return _export(model, given_path(path, "file"), ".pt2", images, tolerance, write, load_program)
 
 
 def export_onnx(
@@ -109,7 +115,8 @@ def export_onnx(
     Its input is called ``images`` and its output ``logits``.
 
     Args:
-        model: left as it was; the file has its evaluation mode, for batches of any size.
+        model: left as it was; the file has its evaluation mode, for batches of any size. A wrapper of
+            torch.compile or of data parallelism is taken off.
         path: ends in ".onnx"; an older file of that name is replaced.
         images: a few inputs, (N, in_channels, H, W), to trace the network with and to check the file on.
         tolerance: the largest `Exported.difference` to accept, with ONNX Runtime.
@@ -131,7 +138,7 @@ def export_onnx(
         assert program is not None  # None is for callers that have torch write the file
         program.save(whole)
 
-    return _export(model, Path(path), ".onnx", images, tolerance, write, load_onnx)
+    return _export(model, given_path(path, "file"), ".onnx", images, tolerance, write, load_onnx)
 
 
 def load_program(path: str | os.PathLike[str]) -> Network:
@@ -143,9 +150,9 @@ def load_program(path: str | os.PathLike[str]) -> Network:
     Raises:
         FileNotFoundError: there is no such file.
     """
-    _check_there(path)
+    file = _there(path)
     with _quiet():
-        program = torch.export.load(path).module()
+        program = torch.export.load(file).module()
 
     # A function, as from an ONNX file: the module that torch returns refuses train() and eval().
     def network(images: Tensor) -> Tensor:
@@ -166,17 +173,18 @@ def load_onnx(path: str | os.PathLike[str], threads: int = 1) -> Network:
         FileNotFoundError: there is no such file.
         ModuleNotFoundError: a package is missing; the message has the command that installs it.
     """
-    _check_there(path)
+    file = _there(path)
     _need_onnx()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
     def network(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {name: images.numpy()})[0])
+        answers = session.run(None, {name: images.detach().cpu().numpy()})[0]
+        return torch.from_numpy(answers).to(images.device)
 
     return network
 
@@ -192,10 +200,14 @@ def _export(
 ) -> Exported:
     if target.suffix != suffix:
         raise ValueError(f"the path is {str(target)!r}; give one that ends in {suffix!r}.")
-    network, images = copy.deepcopy(model).cpu().eval(), images.cpu()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as folder:
-        whole = Path(folder) / target.name
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            f"a {type(model).__name__} cannot be traced; give the network (an nn.Module) itself."
+        )
+    images = images.cpu()
+    with in_place_of(target) as whole, _on_cpu(unwrapped(model)) as network:
+        with torch.no_grad():
+            compute_logits(network, images)  # or what it says against them would be told of the tracing
         with _quiet():
             write(network, whole)
         difference = _difference(network, load(whole), images)
@@ -204,14 +216,41 @@ def _export(
                 f"{target.name} would answer otherwise than the network, by {difference:.1e} of the largest "
                 f"logit where {tolerance:.1e} is allowed; look for layers that draw random numbers."
             )
-        return Exported(whole.replace(target), target.stat().st_size, difference)
+        return Exported(target, whole.stat().st_size, difference)
+
+
+class _Answers(nn.Module):
+    """A network that takes and gives float32, and gives logits alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return compute_logits(self.network, images)
+
+
+@contextmanager
+def _on_cpu(model: nn.Module) -> Iterator[nn.Module]:
+    """A copy in evaluation mode; where none can be had the network itself, which is put back afterwards."""
+    copy = copied(model)
+    if copy is not None:
+        yield copy.cpu().eval()
+        return
+    devices = {weight.device for weight in model.parameters()}
+    with modes_kept(model):
+        try:
+            yield model.cpu().eval()
+        finally:
+            for device in devices:
+                model.to(device)
 
 
 def _traced(network: nn.Module, images: Tensor) -> ExportedProgram:
     """The network's operations, recorded on two images; of one alone torch would make a constant."""
-    pair = images[:1].repeat(2, 1, 1, 1)
+    pair = torch.cat([images[:1], images[:1]])
     try:
-        return torch.export.export(network, (pair,), dynamic_shapes=({0: Dim("batch")},))
+        return torch.export.export(_Answers(network), (pair,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:  # torch raises many kinds, none of which names the remedy
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
@@ -225,7 +264,7 @@ def _difference(network: nn.Module, file: Network, images: Tensor) -> float:
     worst = 0.0
     with torch.no_grad():
         for some in (images, images[:1]):
-            expected, found = network(some), file(some)
+            expected, found = compute_logits(network, some), file(some)
             if found.shape != expected.shape:
                 return float("inf")
             difference = ((found - expected).abs().max() / expected.abs().max()).item()
@@ -241,15 +280,18 @@ def _need_onnx() -> None:
         )
 
 
-def _check_there(path: str | os.PathLike[str]) -> None:
-    if not Path(path).is_file():
+def _there(path: str | os.PathLike[str]) -> Path:
+    file = given_path(path, "file")
+    if not file.is_file():
         raise FileNotFoundError(f"there is no file {os.fspath(path)!r}; export the network first.")
+    return file
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch 2.12 warns of in its own code, which no caller can change."""
+    """Without what torch 2.12 warns of in its own code, and of maps that networks keep: files are checked."""
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The tensor attribute .* assigned during export", UserWarning)
         warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
         warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
         yield

@@ -5,8 +5,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kdlib.losses.inputs import check_finite, check_form, check_layers, check_map, full_precision
-from kdlib.losses.maps import to_smaller_size
+from kdlib.losses.inputs import (
+    check_exponent,
+    check_finite,
+    check_form,
+    check_layers,
+    check_place,
+    check_places,
+    check_positions,
+    full_precision,
+)
+from kdlib.losses.maps import aligned, as_maps, to_smaller_size
 from kdlib.losses.vectors import unit_length
 
 
@@ -19,23 +28,25 @@ def attention_map(features: Tensor, p: float = 2.0) -> Tensor:
     features are all zero has a map of zeros.
 
     Args:
-        features: activations of one layer, shape (N, C, H, W).
+        features: activations of one layer, shape (N, C, H, W); or tokens (N, L, D), whose features are
+            summed.
         p: exponent, 1 or more; a higher one looks at the strongest activations only.
 
     Returns:
-        Shape (N, H, W), no entry negative, float32 at least.
+        Shape (N, H, W), or (N, L) of tokens, no entry negative, float32 at least.
 
     Raises:
-        ValueError: the shape is not (N, C, H, W), `p` is below 1, or a feature is NaN or infinite.
+        ValueError: the shape is another, `p` is below 1, or a feature is NaN or infinite.
 
     Reference:
         Zagoruyko and Komodakis, "Paying More Attention to Attention", 2017, section 3.1. The authors' code
         takes the mean over channels, which the norm undoes. Copies that write ``features.pow(p)`` without the
         absolute value are wrong for odd p.
     """
-    check_map("given", features)
-    _check_exponent(p)
-    return check_finite(_attention(features, p), "feature maps", given=features)
+    check_place("given", features)
+    check_exponent(p)
+    attention = check_finite(_attention(as_maps(features), p), "feature maps", given=features)
+    return attention.squeeze(2) if features.ndim == 3 else attention
 
 
 def attention_transfer_loss(
@@ -57,7 +68,8 @@ def attention_transfer_loss(
         student_features: one layer's activations, shape (N, C, H, W), or a list with one entry per layer.
         teacher_features: as many; the number of channels may differ. Where sizes differ, the larger maps are
             averaged down to the smaller (adaptive average pooling of the activations, before the power), as
-            RepDistiller does; the authors' own networks have equal sizes.
+            RepDistiller does; the authors' own networks have equal sizes. Of tokens (N, L, D) both have as
+            many. Beside maps they are laid out as such, without a token of the class or of distillation.
         p: exponent of the attention map, 1 or more.
         form: "code" (default) is the authors' released code; "paper" is equation 2 with the 2-norm.
 
@@ -65,23 +77,24 @@ def attention_transfer_loss(
         A scalar; computed in float32 at least.
 
     Raises:
-        ValueError: the lists differ in length, maps are not of the same images, `p` is below 1, the form is
-            unknown, or a feature is NaN or infinite.
+        ValueError: the lists differ in length, maps are not of the same images or are 1×1, where attention is
+            1 everywhere, tokens are more or fewer than the teacher's or make no grid beside its maps, `p` is
+            below 1, the form is unknown, or a feature is NaN or infinite.
 
     Reference:
         Zagoruyko and Komodakis, "Paying More Attention to Attention", 2017, equation 2; code:
         github.com/szagoruyko/attention-transfer.
     """
-    layers = check_layers(student_features, teacher_features)
-    _check_exponent(p)
+    layers = check_layers(student_features, teacher_features, check_places)
+    check_exponent(p)
     check_form(form)
     return torch.stack([_layer_loss(student, teacher, p, form) for student, teacher in layers]).sum()
 
 
 def _layer_loss(student: Tensor, teacher: Tensor, p: float, form: str) -> Tensor:
-    student_small, teacher_small = to_smaller_size(
-        full_precision(student), full_precision(teacher), "average"
-    )
+    ours, theirs = (as_maps(features) for features in aligned(student, teacher))
+    student_small, teacher_small = to_smaller_size(full_precision(ours), full_precision(theirs), "average")
+    check_positions(student_small, "attention")
     difference = _attention(student_small, p) - _attention(teacher_small, p)
     if form == "code":
         loss = difference.square().mean()
@@ -94,8 +107,3 @@ def _attention(features: Tensor, p: float) -> Tensor:
     values = full_precision(features)
     powers = values.square() if p == 2 else values.abs() ** p
     return unit_length(powers.sum(dim=1), dim=(1, 2))
-
-
-def _check_exponent(p: float) -> None:
-    if not 1 <= p < float("inf"):
-        raise ValueError(f"p is {p}; give a finite exponent of 1 or more (2 is the paper's best).")

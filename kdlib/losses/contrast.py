@@ -26,7 +26,7 @@ class ContrastMemory(nn.Module):
 
     Args:
         size: number of training images.
-        width: D, length of an embedding.
+        width: D, length of an embedding, 2 or more.
         negatives: K, how many other images each image is compared with.
         momentum: share of the old embedding that stays at an update, 0 up to but not including 1.
         labels: the class of every training image, int64, shape (size,): negatives then come from other
@@ -54,9 +54,10 @@ class ContrastMemory(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        for name, number in (("size", size), ("width", width), ("negatives", negatives)):
-            if number < 1:
-                raise ValueError(f"{name} is {number}; give 1 or more.")
+        # One number of length 1 is ±1, whatever it was.
+        for name, number, least in (("size", size, 1), ("width", width, 2), ("negatives", negatives, 1)):
+            if number < least:
+                raise ValueError(f"{name} is {number}; give {least} or more.")
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum is {momentum}; give a share of at least 0 and below 1.")
         self.size, self.width, self.negatives, self.momentum = size, width, negatives, momentum

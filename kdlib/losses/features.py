@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.losses.inputs import (
+    check_above_zero,
     check_finite,
     check_form,
     check_layers,
@@ -26,7 +27,8 @@ def hint_loss(student_features: Tensor, teacher_features: Tensor, reduction: str
     .. math:: \frac{1}{N D} \sum_{n,d} (f^s_{nd} - f^t_{nd})^2, \quad D = C H W
 
     Args:
-        student_features: shape (N, C, H, W) or (N, D), through a regressor where widths or sizes differ.
+        student_features: shape (N, C, H, W), (N, L, D) or (N, D), through a regressor where widths or sizes
+            differ.
         teacher_features: the same shape.
         reduction: "mean" (default, the formula above) as RepDistiller and mdistiller do; "batchmean" divides
             by N only, and is twice the paper's ½‖·‖²; "sum"; "none" gives the sum per image, shape (N,).
@@ -91,8 +93,7 @@ def vid_loss(
         raise ValueError(
             f"log_scale has shape {tuple(log_scale.shape)}; give one number per channel, shape ({channels},)."
         )
-    if not (math.isfinite(minimum_variance) and minimum_variance > 0):
-        raise ValueError(f"minimum_variance is {minimum_variance}; give a finite number above 0.")
+    check_above_zero(minimum_variance=minimum_variance)
     variance = F.softplus(full_precision(log_scale)) + minimum_variance
     variance = variance.reshape(1, channels, *[1] * (student_mean.ndim - 2))
     squares = (full_precision(student_mean) - full_precision(teacher_features)).square()

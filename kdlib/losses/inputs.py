@@ -1,7 +1,7 @@
 """What every loss asks of its inputs, said in one sentence when it is not so; and how it sums over them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -53,12 +53,54 @@ def check_labels(student_logits: Tensor, labels: Tensor) -> None:
             )
 
 
+def check_probabilities(student_logits: Tensor, labels: Tensor) -> None:
+    """Raise ValueError unless `labels` are a probability for every class, in the shape of the logits (N, C).
+
+    Their values are checked on the CPU only, as those of class indices are.
+    """
+    check_matrix("student", student_logits)
+    if labels.shape != student_logits.shape:
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)} and the student's logits "
+            f"{tuple(student_logits.shape)}; give a probability for every class of every image."
+        )
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        values = labels.float()
+        if not (bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < 0.01).all())):
+            raise ValueError("labels are no probabilities; give rows of numbers from 0 to 1 whose sum is 1.")
+
+
 def check_temperature(temperature: float) -> None:
     """Raise ValueError unless the temperature is a positive, finite number."""
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(
             f"temperature is {temperature}; give a finite number above 0 (1 leaves the logits alone)."
         )
+
+
+def check_label_smoothing(label_smoothing: float) -> None:
+    """Raise ValueError unless this is a share."""
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing is {label_smoothing}; give a share between 0 and 1.")
+
+
+def check_exponent(p: float) -> None:
+    """Raise ValueError unless this can be the exponent of an attention map."""
+    if not 1 <= p < math.inf:
+        raise ValueError(f"p is {p}; give a finite exponent of 1 or more (2 is the paper's best).")
+
+
+def check_order(order: int) -> None:
+    """Raise ValueError unless an expansion can have this order."""
+    if order < 1:
+        raise ValueError(f"order is {order}; give 1 or more terms of the expansion.")
+
+
+def check_above_zero(**numbers: float) -> None:
+    """Raise ValueError, naming the first of `numbers` that is not above 0 or not finite."""
+    for name, number in numbers.items():
+        if not (math.isfinite(number) and number > 0):
+            raise ValueError(f"{name} is {number}; give a finite number above 0.")
 
 
 def check_reduction(reduction: str) -> None:
@@ -86,13 +128,37 @@ def check_classes(logits: Tensor) -> None:
         raise ValueError("logits have one class; this loss compares classes, give two or more.")
 
 
+def check_more_than_two_classes(logits: Tensor, what: str, remedy: str) -> None:
+    """Raise ValueError where two classes leave nothing to learn."""
+    if logits.shape[1] == 2:
+        raise ValueError(f"logits have two classes, and {what}, so nothing can be learnt from it; {remedy}.")
+
+
+def check_positions(maps: Tensor, what: str) -> None:
+    """Raise ValueError where maps have one position, which leaves nothing to learn."""
+    if maps.shape[2:].numel() == 1:
+        raise ValueError(
+            f"the maps are 1×1, and {what} is then the same whatever the student computes, so nothing can be "
+            "learnt from it; tap an earlier layer."
+        )
+
+
+def check_directions(student: Tensor, what: str) -> None:
+    """Raise ValueError where features are one number an image, whose direction is its sign."""
+    if student.shape[1] == 1:
+        raise ValueError(
+            f"the student has one feature an image, and {what} among such is ±1 whatever it computes, so "
+            "nothing can be learnt from it; tap a wider layer."
+        )
+
+
 def check_vectors(student_features: Tensor, teacher_features: Tensor) -> None:
     """Raise ValueError unless both are floating-point (N, ...) for the same N images; widths may differ."""
     for whose, features in (("student", student_features), ("teacher", teacher_features)):
         if features.ndim < 2 or 0 in features.shape or not features.is_floating_point():
             raise ValueError(
                 f"{whose} features have shape {tuple(features.shape)} and type {features.dtype}; "
-                "give floating-point numbers of shape (N, D) or (N, C, H, W)."
+                "give floating-point numbers of shape (N, D), (N, L, D) or (N, C, H, W)."
             )
     _check_same_images(student_features, teacher_features)
 
@@ -104,12 +170,25 @@ def check_maps(student_maps: Tensor, teacher_maps: Tensor) -> None:
     _check_same_images(student_maps, teacher_maps)
 
 
-def check_map(whose: str, maps: Tensor) -> None:
+def check_places(student_features: Tensor, teacher_features: Tensor) -> None:
+    """Raise ValueError unless both are maps (N, C, H, W) or tokens (N, L, D) of the same N images."""
+    check_place("student", student_features)
+    check_place("teacher", teacher_features)
+    _check_same_images(student_features, teacher_features)
+
+
+def check_place(whose: str, features: Tensor) -> None:
+    """Raise ValueError unless these are floating-point maps (N, C, H, W) or tokens (N, L, D)."""
+    if features.ndim != 3 or 0 in features.shape or not features.is_floating_point():
+        check_map(whose, features, " or (N, L, D)")
+
+
+def check_map(whose: str, maps: Tensor, others: str = "") -> None:
     """Raise ValueError unless these are floating-point feature maps (N, C, H, W)."""
     if maps.ndim != 4 or 0 in maps.shape or not maps.is_floating_point():
         raise ValueError(
             f"{whose} feature maps have shape {tuple(maps.shape)} and type {maps.dtype}; "
-            "give floating-point numbers of shape (N, C, H, W)."
+            f"give floating-point numbers of shape (N, C, H, W){others}."
         )
 
 
@@ -123,12 +202,14 @@ def check_same_shape(student_features: Tensor, teacher_features: Tensor) -> None
 
 
 def check_layers(
-    student_maps: Tensor | Sequence[Tensor], teacher_maps: Tensor | Sequence[Tensor]
+    student_maps: Tensor | Sequence[Tensor],
+    teacher_maps: Tensor | Sequence[Tensor],
+    check_pair: Callable[[Tensor, Tensor], None] = check_maps,
 ) -> list[tuple[Tensor, Tensor]]:
     """Pairs of maps, one per layer, from one map each or from two lists of the same length.
 
     Raises:
-        ValueError: the lists are empty or differ in length, or a pair is not of the same images.
+        ValueError: the lists are empty or differ in length, or `check_pair` refuses a pair.
     """
     student = [student_maps] if isinstance(student_maps, Tensor) else list(student_maps)
     teacher = [teacher_maps] if isinstance(teacher_maps, Tensor) else list(teacher_maps)
@@ -138,7 +219,7 @@ def check_layers(
             "give one or more, and as many of one as of the other."
         )
     for pair in zip(student, teacher, strict=True):
-        check_maps(*pair)
+        check_pair(*pair)
     return list(zip(student, teacher, strict=True))
 
 

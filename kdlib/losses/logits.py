@@ -10,9 +10,12 @@ from kdlib.losses.inputs import (
     check_classes,
     check_finite,
     check_form,
+    check_label_smoothing,
     check_labels,
     check_logits,
     check_matrix,
+    check_more_than_two_classes,
+    check_probabilities,
     check_reduction,
     check_temperature,
     check_weights,
@@ -48,22 +51,28 @@ def softened(logits: Tensor, temperature: float) -> Tensor:
 def hard_label_loss(student_logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     r"""Cross-entropy with the labels, :math:`-\frac{1}{N} \sum_n \log p^s_{n, y_n}`, at temperature 1.
 
+    Of soft labels, such as mixup makes, it is :math:`-\frac{1}{N} \sum_{n, c} y_{n, c} \log p^s_{n, c}`.
+
     Args:
         student_logits: shape (N, C).
-        labels: class indices, int64, shape (N,).
+        labels: class indices, int64, shape (N,); or a probability for every class, floating, shape (N, C).
         label_smoothing: share of each label that is spread evenly over all C classes; 0 trusts the label.
 
     Returns:
         The mean over the batch, in nats.
 
     Raises:
-        ValueError: shapes do not match, a label is out of range, a logit is NaN or infinite, or
-            `label_smoothing` is outside [0, 1].
+        ValueError: shapes do not match, a label is out of range or no probability, a logit is NaN or
+            infinite, or `label_smoothing` is outside [0, 1].
     """
-    check_labels(student_logits, labels)
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ValueError(f"label_smoothing is {label_smoothing}; give a share between 0 and 1.")
-    loss = F.cross_entropy(full_precision(student_logits), labels, label_smoothing=label_smoothing)
+    check_label_smoothing(label_smoothing)
+    values = full_precision(student_logits)
+    if labels.is_floating_point():
+        check_probabilities(student_logits, labels)
+        loss = F.cross_entropy(values, labels.to(values.dtype), label_smoothing=label_smoothing)
+    else:
+        check_labels(student_logits, labels)
+        loss = F.cross_entropy(values, labels, label_smoothing=label_smoothing)
     return check_finite(loss, student=student_logits)
 
 
@@ -150,7 +159,7 @@ def dkd_loss(
         p = \mathrm{softmax}(z / T)
 
     averaged over images. `soft_target_loss` is α = 1 and β = 1 − p^t_y, which all but drops the second part
-    where the teacher is sure. With two classes the second part is 0.
+    where the teacher is sure. With two classes the second part is 0, and α = 0 is refused.
 
     Args:
         student_logits: shape (N, C), C ≥ 2.
@@ -164,8 +173,8 @@ def dkd_loss(
         A scalar in nats; computed in float32 at least, from logarithms, so that no probability underflows.
 
     Raises:
-        ValueError: shapes do not match, there is one class, a label is out of range, the temperature is not
-            above 0, a weight is negative, or a logit is NaN or infinite.
+        ValueError: shapes do not match, there is one class, or two and α = 0, a label is out of range, the
+            temperature is not above 0, a weight is negative, or a logit is NaN or infinite.
 
     Reference:
         Zhao et al., "Decoupled Knowledge Distillation", 2022. T² is in the authors' code and not in the
@@ -176,6 +185,10 @@ def dkd_loss(
     check_labels(student_logits, labels)
     check_temperature(temperature)
     check_weights(alpha=alpha, beta=beta)
+    if not alpha:
+        check_more_than_two_classes(
+            student_logits, "there is one other class to compare", "give alpha above 0"
+        )
     student = _label_and_others(full_precision(student_logits) / temperature, labels)
     teacher = _label_and_others(full_precision(teacher_logits) / temperature, labels)
     label_part, others_part = (
@@ -204,7 +217,9 @@ def dist_loss(
     whose probabilities are a·p^t + b with a > 0 has a loss of 0.
 
     A row or column of one value has no correlation and counts as ρ = 0. So a batch of one image has an
-    intra-class part of γT², with no gradient.
+    intra-class part of γT², with no gradient. Two values have ρ = 1 or −1, with no gradient either: two
+    images teach nothing by the second part, and two classes nothing by the first, so that γ = 0 is refused
+    there.
 
     Args:
         student_logits: shape (N, C), C ≥ 2.
@@ -220,8 +235,8 @@ def dist_loss(
         A scalar between 0 and 2T²(β + γ); computed in float32 at least.
 
     Raises:
-        ValueError: shapes do not match, there is one class, the temperature is not above 0, a weight is
-            negative, the form is unknown, or a logit is NaN or infinite.
+        ValueError: shapes do not match, there is one class, or two and γ = 0, the temperature is not above 0,
+            a weight is negative, the form is unknown, or a logit is NaN or infinite.
 
     Reference:
         Huang et al., "Knowledge Distillation from A Stronger Teacher", 2022. The code first released has
@@ -231,6 +246,8 @@ def dist_loss(
     check_classes(student_logits)
     check_temperature(temperature)
     check_weights(beta=beta, gamma=gamma)
+    if not gamma:
+        check_more_than_two_classes(student_logits, "their correlation is 1 or −1", "give gamma above 0")
     check_form(form)
     student, teacher = softened(student_logits, temperature), softened(teacher_logits, temperature)
     inter = 1 - _pearson(student, teacher, 1, form).mean()
@@ -248,7 +265,7 @@ def standardize_logits(logits: Tensor, form: str = "paper") -> Tensor:
     teacher's range of logits, only its order and spacing. A row of equal logits becomes zeros.
 
     Args:
-        logits: shape (N, C), C ≥ 2.
+        logits: shape (N, C), C ≥ 3; those of two classes would become 1 and −1, whatever they were.
         form: "paper" (default) is the formula above; "code" is the authors' release, which has 1 / (C − 1)
             in σ² and adds 1e-7 to σ: results are smaller by √((C − 1) / C), 0.5 % with 100 classes.
 
@@ -256,14 +273,19 @@ def standardize_logits(logits: Tensor, form: str = "paper") -> Tensor:
         Shape (N, C), float32 at least.
 
     Raises:
-        ValueError: the shape is not (N, C), there is one class, the form is unknown, or a logit is NaN or
-            infinite.
+        ValueError: the shape is not (N, C), there are fewer than three classes, the form is unknown, or a
+            logit is NaN or infinite.
 
     Reference:
         Sun et al., "Logit Standardization in Knowledge Distillation", 2024, algorithm 1.
     """
     check_matrix("given", logits)
     check_classes(logits)
+    check_more_than_two_classes(
+        logits,
+        "standardised they are 1 and −1 whatever they were",
+        "take them as they are (standardize=False)",
+    )
     check_form(form)
     num_classes = logits.shape[1]
     spread = centred(full_precision(logits), dim=1)

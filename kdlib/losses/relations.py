@@ -7,14 +7,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kdlib.losses.inputs import (
+    check_above_zero,
+    check_directions,
     check_finite,
     check_form,
-    check_maps,
+    check_order,
+    check_places,
+    check_positions,
     check_same_shape,
     check_vectors,
     full_precision,
 )
-from kdlib.losses.maps import to_smaller_size
+from kdlib.losses.maps import aligned, as_maps, to_smaller_size
 from kdlib.losses.vectors import inner_products, unit_length
 
 PKT_EPSILON = 1e-7
@@ -26,11 +30,11 @@ def rkd_distance_loss(student_features: Tensor, teacher_features: Tensor, form: 
     .. math:: \frac{1}{N (N - 1)} \sum_{i \ne j} \ell_1\!\left(\frac{\|s_i - s_j\|}{\mu_s},
         \frac{\|t_i - t_j\|}{\mu_t}\right), \quad \mu = \operatorname*{mean}_{i \ne j} \|x_i - x_j\|
 
-    where ℓ₁ is ½d² up to |d| = 1 and |d| − ½ beyond. Moving, turning or scaling all features of a network
-    changes nothing. One image has no distance: N = 1 gives 0.
+    where ℓ₁ is ½d² up to :math:`|d| = 1` and :math:`|d| - ½` beyond. Moving, turning or scaling all features
+    of a network changes nothing. One image has no distance: N = 1 gives 0.
 
     Args:
-        student_features: shape (N, D) or (N, C, H, W), which is flattened.
+        student_features: shape (N, D); (N, L, D) and (N, C, H, W) are flattened.
         teacher_features: the same images; D may differ.
         form: "paper" (default) averages over the N(N − 1) pairs of different images, where the paper sums;
             "code" divides by N² as the authors' code does, because it counts the zeros of the diagonal.
@@ -63,15 +67,15 @@ def rkd_angle_loss(student_features: Tensor, teacher_features: Tensor, form: str
         \cos \angle x_i x_j x_k = \left\langle \frac{x_i - x_j}{\|x_i - x_j\|},
         \frac{x_k - x_j}{\|x_k - x_j\|} \right\rangle
 
-    where ℓ₁ is ½d² up to |d| = 1 and |d| − ½ beyond. Moving, turning or scaling all features of a network
-    changes nothing. Fewer than three images have no angle: N < 3 gives 0. Where two images coincide to
-    rounding the cosine counts as 0.
+    where ℓ₁ is ½d² up to :math:`|d| = 1` and :math:`|d| - ½` beyond. Moving, turning or scaling all features
+    of a network changes nothing. Fewer than three images have no angle: N < 3 gives 0. Where two images
+    coincide to rounding the cosine counts as 0.
 
     The cosines come from the Gram matrix of the centred features, so that the largest tensors have N³
     numbers, not N³ times D or N² times D.
 
     Args:
-        student_features: shape (N, D) or (N, C, H, W), which is flattened.
+        student_features: shape (N, D); (N, L, D) and (N, C, H, W) are flattened.
         teacher_features: the same images; D may differ.
         form: "paper" (default) averages over the N(N − 1)(N − 2) triples of different images, where the paper
             sums; "code" divides by N³ as the authors' code does, because it counts degenerate triples too.
@@ -80,13 +84,14 @@ def rkd_angle_loss(student_features: Tensor, teacher_features: Tensor, form: str
         A scalar; computed in float32 at least.
 
     Raises:
-        ValueError: the features are not of the same images, the form is unknown, or a feature is NaN or
-            infinite.
+        ValueError: the features are not of the same images, the student has one feature an image, the form is
+            unknown, or a feature is NaN or infinite.
 
     Reference:
         Park et al., "Relational Knowledge Distillation", 2019, section 3.2; the usual weight is 50.
     """
     student, teacher = _rows(student_features, teacher_features)
+    check_directions(student, "the cosine of an angle")
     check_form(form)
     count = len(student)
     if count < 3:
@@ -105,7 +110,7 @@ def similarity_preserving_loss(student_features: Tensor, teacher_features: Tenso
     N = 1 gives 0: an image is only like itself.
 
     Args:
-        student_features: shape (N, D) or (N, C, H, W), which is flattened.
+        student_features: shape (N, D); (N, L, D) and (N, C, H, W) are flattened.
         teacher_features: the same images; D may differ.
 
     Returns:
@@ -147,7 +152,7 @@ def correlation_congruence_loss(
     image with the teacher's, not images with one another, and depends on the order of the batch.
 
     Args:
-        student_features: shape (N, D) or (N, C, H, W), which is flattened.
+        student_features: shape (N, D); (N, L, D) and (N, C, H, W) are flattened.
         teacher_features: the same images; D may differ, except in the form "code".
         gamma: γ of the Gaussian kernel, above 0; not used by "code".
         order: P, 1 or more; not used by "code".
@@ -157,8 +162,9 @@ def correlation_congruence_loss(
         A scalar; computed in float32 at least.
 
     Raises:
-        ValueError: the features are not of the same images, or not of the same shape for "code", γ or the
-            order is out of range, the form is unknown, or a feature is NaN or infinite.
+        ValueError: the features are not of the same images, or not of the same shape for "code", the student
+            has one feature an image, γ or the order is out of range, the form is unknown, or a feature is NaN
+            or infinite.
 
     Reference:
         Peng et al., "Correlation Congruence for Knowledge Distillation", 2019. In
@@ -166,11 +172,10 @@ def correlation_congruence_loss(
     """
     student, teacher = _rows(student_features, teacher_features)
     check_form(form)
-    if not (math.isfinite(gamma) and gamma > 0):
-        raise ValueError(f"gamma is {gamma}; give a finite number above 0.")
-    if order < 1:
-        raise ValueError(f"order is {order}; give 1 or more terms of the expansion.")
+    check_above_zero(gamma=gamma)
+    check_order(order)
     if form == "paper":
+        check_directions(student, "a cosine")
         loss = (
             (_gaussian_kernel(student, gamma, order) - _gaussian_kernel(teacher, gamma, order))
             .square()
@@ -195,7 +200,7 @@ def pkt_loss(student_features: Tensor, teacher_features: Tensor, form: str = "pa
     k = 0. N ≤ 2 leaves no choice of neighbour and gives 0 in the form "paper"; in "code" N = 1 gives 0.
 
     Args:
-        student_features: shape (N, D) or (N, C, H, W), which is flattened.
+        student_features: shape (N, D); (N, L, D) and (N, C, H, W) are flattened.
         teacher_features: the same images; D may differ.
         form: "paper" (default) is the formula above, where the paper sums over i; "code" counts each image as
             its own nearest neighbour too and takes the mean over all N² pairs, which is more than N times
@@ -205,13 +210,14 @@ def pkt_loss(student_features: Tensor, teacher_features: Tensor, form: str = "pa
         A scalar in nats; computed in float32 at least.
 
     Raises:
-        ValueError: the features are not of the same images, the form is unknown, or a feature is NaN or
-            infinite.
+        ValueError: the features are not of the same images, the student has one feature an image, the form is
+            unknown, or a feature is NaN or infinite.
 
     Reference:
         Passalis and Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", 2018.
     """
     student, teacher = _rows(student_features, teacher_features)
+    check_directions(student, "a cosine")
     check_form(form)
     with_self = form == "code"
     student_p, teacher_p = _neighbours(student, with_self), _neighbours(teacher, with_self)
@@ -235,24 +241,27 @@ def nst_loss(student_maps: Tensor, teacher_maps: Tensor) -> Tensor:
     Args:
         student_maps: shape (N, C_s, H, W).
         teacher_maps: shape (N, C_t, H', W'). Where sizes differ, the larger maps are averaged down to the
-            smaller by adaptive pooling, as RepDistiller does.
+            smaller by adaptive pooling, as RepDistiller does. Of tokens (N, L, D) a feature is a channel, and
+            both have as many tokens. Beside maps they are laid out as such, without a token of the class or
+            of distillation.
 
     Returns:
         A scalar; computed in float32 at least.
 
     Raises:
-        ValueError: the maps are not (N, C, H, W) of the same images, or a feature is NaN or infinite.
+        ValueError: the maps are not of the same images, or 1×1, tokens are more or fewer than the teacher's
+            or make no grid beside its maps, or a feature is NaN or infinite.
 
     Reference:
         Huang and Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017,
         section 4 (polynomial kernel, d = 2, c = 0); its weight is λ / 2 and the half is not inside. The
         authors' code leaves the teacher's own term out, which moves the value and not the gradient.
     """
-    check_maps(student_maps, teacher_maps)
-    student, teacher = (
-        unit_length(maps.flatten(2), dim=2)
-        for maps in to_smaller_size(full_precision(student_maps), full_precision(teacher_maps), "average")
-    )
+    check_places(student_maps, teacher_maps)
+    ours, theirs = (as_maps(features) for features in aligned(student_maps, teacher_maps))
+    maps = to_smaller_size(full_precision(ours), full_precision(theirs), "average")
+    check_positions(maps[0], "a channel's pattern")
+    student, teacher = (unit_length(features.flatten(2), dim=2) for features in maps)
     if student.shape[2] <= max(student.shape[1], teacher.shape[1]):
         difference = inner_products(student.mT, student.mT) / student.shape[1]
         difference = difference - inner_products(teacher.mT, teacher.mT) / teacher.shape[1]

@@ -2,11 +2,13 @@
 
 from kdlib.models.connectors import Regressor, ReviewFusion, VIDRegressor
 from kdlib.models.controls import MissingTeacher, NoisyTeacher, ShuffledTeacher
-from kdlib.models.frozen import freeze
-from kdlib.models.registry import count_parameters, create_model, list_models
+from kdlib.models.ensemble import Ensemble
+from kdlib.models.registry import count_parameters, create_model, list_models, register
 from kdlib.models.taps import Taps, tap
+from kdlib.models.view import View
 
 __all__ = [
+    "Ensemble",
     "MissingTeacher",
     "NoisyTeacher",
     "Regressor",
@@ -14,9 +16,10 @@ __all__ = [
     "ShuffledTeacher",
     "Taps",
     "VIDRegressor",
+    "View",
     "count_parameters",
     "create_model",
-    "freeze",
     "list_models",
+    "register",
     "tap",
 ]

@@ -28,7 +28,7 @@ def resize(maps: Tensor, size: Size) -> Tensor:
 class Regressor(nn.Module):
     """A 1×1 convolution with batch norm from the student's channels to the teacher's, for FitNets' hints.
 
-    (N, student_channels, H, W) to (N, teacher_channels, *size). A map of another size is averaged down or
+    (N, student_channels, H, W) to ``(N, teacher_channels, *size)``. A map of another size is averaged down or
     interpolated up (`resize`) after the batch norm.
 
     FitNets themselves reach the teacher's size with a convolution whose kernel is large enough, and
@@ -63,8 +63,8 @@ class Regressor(nn.Module):
 class VIDRegressor(nn.Module):
     r"""What variational information distillation predicts: a mean per place and a scale per channel.
 
-    (N, student_channels, H, W) to means of (N, teacher_channels, *size), by three 1×1 convolutions with ReLU
-    between them. A map of another size is first averaged down or interpolated up (`resize`); the
+    (N, student_channels, H, W) to means of ``(N, teacher_channels, *size)``, by three 1×1 convolutions with
+    ReLU between them. A map of another size is first averaged down or interpolated up (`resize`); the
     authors' code averages the teacher's map down instead where the student's is the smaller one.
 
     From the trained ``log_scale`` α, of shape (teacher_channels,), `kdlib.losses.vid_loss` makes variances,
@@ -132,7 +132,7 @@ class AttentionFusion(nn.Module):
         self.attention = None if is_deepest else nn.Conv2d(2 * channels, 2, 1)
 
     def forward(self, maps: Tensor, below: Tensor | None, size: Size) -> tuple[Tensor, Tensor]:
-        """Maps like the teacher's, (N, C_t, *size), and the sum for the level above, (N, channels, *size)."""
+        """Maps as the teacher's, ``(N, C_t, *size)``, and the sum for the next, ``(N, channels, *size)``."""
         _check_maps(maps, self.student_channels)
         fused: Tensor = self.enter(maps)
         if self.attention is not None and below is not None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from kdlib.models.answers import Network, as_network, compute_logits
+
 
 class ShuffledTeacher(nn.Module):
     """A teacher who looks at another image of the batch, at random, and answers for that one.
@@ -21,16 +23,15 @@ class ShuffledTeacher(nn.Module):
         seed: of the permutations.
     """
 
-    def __init__(self, teacher: nn.Module, seed: int = 0) -> None:
+    def __init__(self, teacher: Network, seed: int = 0) -> None:
         super().__init__()
-        self.module = teacher
+        self.module = as_network(teacher, "teacher")
         self._generator = torch.Generator().manual_seed(seed)
 
     def forward(self, images: Tensor) -> Tensor:
         # The images and not the logits change places, so that tapped layers are shuffled as the answers are.
         order = torch.randperm(len(images), generator=self._generator)
-        logits: Tensor = self.module(images[order.to(images.device)])
-        return logits
+        return compute_logits(self.module, images[order.to(images.device)])
 
 
 class NoisyTeacher(nn.Module):
@@ -48,16 +49,16 @@ class NoisyTeacher(nn.Module):
         ValueError: the standard deviation is negative or not finite.
     """
 
-    def __init__(self, teacher: nn.Module, std: float, seed: int = 0) -> None:
+    def __init__(self, teacher: Network, std: float, seed: int = 0) -> None:
         super().__init__()
         if not (math.isfinite(std) and std >= 0):
             raise ValueError(f"std is {std}; give a finite number, 0 or more.")
-        self.module = teacher
+        self.module = as_network(teacher, "teacher")
         self.std = std
         self._generator = torch.Generator().manual_seed(seed)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.module(images)
+        logits = compute_logits(self.module, images)
         # Drawn on the CPU, so that one seed gives one noise on every device.
         noise = torch.randn(logits.shape, generator=self._generator)
         return logits + self.std * noise.to(logits)
@@ -78,16 +79,16 @@ class MissingTeacher(nn.Module):
         ValueError: the share is not between 0 and 1.
     """
 
-    def __init__(self, teacher: nn.Module, share: float = 1.0, seed: int = 0) -> None:
+    def __init__(self, teacher: Network, share: float = 1.0, seed: int = 0) -> None:
         super().__init__()
         if not 0 <= share <= 1:
             raise ValueError(f"share is {share}; give a number from 0 to 1.")
-        self.module = teacher
+        self.module = as_network(teacher, "teacher")
         self.share = share
         self._generator = torch.Generator().manual_seed(seed)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.module(images)
+        logits = compute_logits(self.module, images)
         absent = torch.rand(len(logits), 1, generator=self._generator) < self.share
         return logits.masked_fill(absent.to(logits.device), 0.0)
 

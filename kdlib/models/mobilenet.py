@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from kdlib.models.initialise import initialise
+from kdlib.models.init import init_weights
 
 EXPANSIONS = {"s": 2, "m": 4, "l": 6}
 
@@ -109,7 +109,7 @@ class MobileNets(nn.Module):
         self.head = _conv_norm_silu(channels, 1280, 1, stride=1)
         self.dropout = nn.Dropout(0.2)
         self.classifier = nn.Linear(1280, num_classes)
-        initialise(self)
+        init_weights(self)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images)

@@ -6,7 +6,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlib.models.initialise import initialise
+from kdlib.models.init import init_weights
 
 CIFAR_DEPTHS = (8, 14, 20, 32, 44, 56, 110)
 CIFAR_DEPTHS_X4 = (8, 32)
@@ -96,7 +96,7 @@ class CifarResNet(nn.Module):
         self.layer2 = _stage(first, second, blocks, 2, shortcut)
         self.layer3 = _stage(second, third, blocks, 2, shortcut)
         self.classifier = nn.Linear(third, num_classes)
-        initialise(self)
+        init_weights(self)
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(images)))

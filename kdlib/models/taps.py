@@ -1,13 +1,17 @@
 """`tap`: what the modules inside a network give out, by name, while the network itself stays as it is."""
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.utils.hooks import RemovableHandle
+
+from kdlib.models.answers import Function, compute_logits
+from kdlib.models.trials import untouched
+from kdlib.names import close
 
 # Under these names torch.compile, data parallelism and Lightning Fabric keep the network that they wrap.
 _WRAPPED = ("_orig_mod", "_forward_module", "_original_module", "module")
@@ -26,7 +30,7 @@ def tap(model: nn.Module, paths: Mapping[str, str] | Iterable[str], *, copy: boo
 
         with tap(student, {"layer1": "conv2_x", "layer2": "conv3_x"}) as maps:
             logits = student(images)
-        loss = (maps["conv2_x"] - …).pow(2).mean()
+        loss = (maps["conv2_x"] - target).pow(2).mean()
 
     A path is what `model.named_modules()` calls a module, "layer1.0.bn2" for instance, in DDP, in Lightning
     Fabric and under ``torch.compile`` too, whose wrappers are looked through. "layer1.2.relu:input" is what
@@ -51,7 +55,8 @@ def tap(model: nn.Module, paths: Mapping[str, str] | Iterable[str], *, copy: boo
         copy: keep copies, which costs their memory; for outputs that a later layer overwrites.
 
     Raises:
-        ValueError: a path names no module, or two outputs would have one name. While the network runs: a
+        ValueError: a path names no module, two outputs would have one name, or the network is a function or
+            TorchScript, into which nobody can look. While the network runs: a
             tapped module is called twice or never in one pass, gives no tensor, or its output is
             overwritten by an in-place operation and ``copy`` is not set (`OverwrittenError`).
     """
@@ -64,6 +69,7 @@ class Taps(Mapping[str, Tensor]):
     def __init__(self, model: nn.Module, paths: Mapping[str, str] | Iterable[str], *, copy: bool) -> None:
         self._model = _unwrapped(model)
         self._names = _names(paths)
+        check_has_layers(self._model)
         self._modules = {path: _module(self._model, path) for path in self._names}
         self._copy = copy
         self._handles: list[RemovableHandle] = []
@@ -171,19 +177,64 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
     return _module(_unwrapped(model), path)
 
 
-def embedding_path(model: nn.Module) -> str:
-    """The tap of what enters the last linear layer: the features that a classifier classifies.
+def embedding_path(model: nn.Module, images: Tensor) -> str:
+    """The tap of what enters the linear layer whose output is the logits: the features that it classifies.
+
+    Found by asking the network about a few images. Where the logits are made of such an output, scaled or
+    normalised, it is the only linear layer that was called and is as wide as they are.
+
+    Args:
+        model: any network; left as it was.
+        images: a few, on its device.
 
     Raises:
-        ValueError: the network has no linear layer.
+        ValueError: there is no such layer, or more than one.
     """
-    linear = [name for name, module in _unwrapped(model).named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
+    network = _unwrapped(model)
+    check_has_layers(network)
+    outputs: list[tuple[str, Tensor]] = []
+    hooks = [
+        module.register_forward_hook(lambda _, _inputs, output, path=path: outputs.append((path, output)))
+        for path, module in network.named_modules()
+        if isinstance(module, nn.Linear)
+    ]
+    try:
+        with untouched(network):
+            logits = compute_logits(network.eval(), images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    as_wide = [(path, output.to(logits)) for path, output in outputs if output.shape == logits.shape]
+    found = {path for path, output in as_wide if torch.equal(output, logits)} or {path for path, _ in as_wide}
+    if len(found) != 1:
+        which = f"has several, {', '.join(sorted(found))}," if found else "has none"
         raise ValueError(
-            f"{type(model).__name__} has no linear layer, so there is no embedding; name a module in layers."
+            "the embedding is what enters the linear layer that gives the logits, and "
+            f"{type(network).__name__} {which} that could be it; name the module in layers, "
+            "such as 'classifier:input'."
         )
-    last: str = linear[-1]
-    return last + _INPUT
+    return found.pop() + _INPUT
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside what torch.compile, data parallelism and Lightning Fabric put around it."""
+    if isinstance(model, DataParallel | DistributedDataParallel):
+        return unwrapped(model.module)
+    for name, inner in model.named_children():
+        if name in ("_orig_mod", "_original_module"):
+            return unwrapped(inner)
+    return model
+
+
+def check_has_layers(model: nn.Module) -> None:
+    """Raise ValueError at a network into which nobody can look."""
+    network = _unwrapped(model)
+    if isinstance(network, Function | torch.jit.ScriptModule):
+        kind = "a function" if isinstance(network, Function) else "TorchScript"
+        raise ValueError(
+            f"the network is {kind}, whose layers cannot be tapped; give the nn.Module itself, or leave out "
+            "what compares layers."
+        )
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -211,9 +262,9 @@ def _module(model: nn.Module, path: str) -> nn.Module:
         return model.get_submodule(bare)
     except AttributeError as error:
         known = [name for name, _ in model.named_modules() if name]
-        near = difflib.get_close_matches(bare, known, n=5) or [name for name, _ in model.named_children()]
+        meant = close(bare, known) or [name for name, _ in model.named_children()]
         raise ValueError(
-            f"{type(model).__name__} has no module {bare!r}; near it are {', '.join(near)}."
+            f"{type(model).__name__} has no module {bare!r}; near it are {', '.join(meant)}."
         ) from error
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from kdlib.models.initialise import initialise
+from kdlib.models.init import init_weights
 
 # Convolutions in each of the five stages.
 VGG_STAGES = {8: (1, 1, 1, 1, 1), 13: (2, 2, 2, 2, 2)}
@@ -42,7 +42,7 @@ class VGG(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4, self.layer5 = stages
         self.pool = nn.MaxPool2d(2)
         self.classifier = nn.Linear(_WIDTHS[-1], num_classes)
-        initialise(self)
+        init_weights(self)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.pool(self.layer1(images))

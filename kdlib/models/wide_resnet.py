@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdlib.models.initialise import initialise
+from kdlib.models.init import init_weights
 
 WIDE_RESNETS = ((40, 2), (16, 2), (40, 1), (16, 1))
 
@@ -65,7 +65,7 @@ class WideResNet(nn.Module):
         self.layer3 = _stage(second, third, blocks, stride=2)
         self.bn1 = nn.BatchNorm2d(third)
         self.classifier = nn.Linear(third, num_classes)
-        initialise(self)
+        init_weights(self)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.layer3(self.layer2(self.layer1(self.conv1(images))))

@@ -9,6 +9,7 @@ from kdlib.terms.contrast import CRD
 from kdlib.terms.features import OFD, VID, Hints, Review
 from kdlib.terms.flow import FSP
 from kdlib.terms.logits import DIST, DKD, HardLabels, LogitMatching, SoftTargets
+from kdlib.terms.registry import register
 from kdlib.terms.relations import (
     NST,
     PKT,
@@ -17,6 +18,7 @@ from kdlib.terms.relations import (
     RKDDistance,
     SimilarityPreserving,
 )
+from kdlib.terms.weights import LinearWarmUp
 
 __all__ = [
     "CRD",
@@ -34,6 +36,7 @@ __all__ = [
     "HardLabels",
     "Hints",
     "LayerTerm",
+    "LinearWarmUp",
     "LogitMatching",
     "Outputs",
     "RKDAngle",
@@ -42,4 +45,5 @@ __all__ = [
     "SimilarityPreserving",
     "SoftTargets",
     "Term",
+    "register",
 ]

@@ -1,9 +1,13 @@
 """The term on attention: where in the image layers are active."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from kdlib import losses
-from kdlib.terms.base import Layers, LayerTerm, Outputs
+from kdlib.losses.inputs import check_exponent, check_form
+from kdlib.terms.base import Layers, LayerTerm
+from kdlib.terms.weights import Weight
 
 
 class Attention(LayerTerm):
@@ -14,14 +18,26 @@ class Attention(LayerTerm):
         layers: one for each stage, as a rule.
         p: exponent of the attention map.
         form: "code" or "paper".
+        weights: as of every `LayerTerm`.
+        name: as of every `Term`.
     """
 
     name = "attention"
 
-    def __init__(self, weight: float = 1000.0, *, layers: Layers, p: float = 2.0, form: str = "code") -> None:
-        super().__init__(weight, layers, p=p, form=form)
+    def __init__(
+        self,
+        weight: Weight = 1000.0,
+        *,
+        layers: Layers,
+        p: float = 2.0,
+        form: str = "code",
+        weights: Sequence[float] | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(weight, layers, p=p, form=form, weights=weights, name=name)
+        check_exponent(p)
+        check_form(form)
         self.p, self.form = p, form
 
-    def forward(self, outputs: Outputs) -> Tensor:
-        student, teacher = zip(*self.both(outputs), strict=True)
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         return losses.attention_transfer_loss(student, teacher, self.p, self.form)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ci.chapters import Repository
-from ci.records import slug_of
+from ci.pages.records import slug_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = """\
@@ -40,7 +40,7 @@ def make_course(folder: Path) -> Repository:
         "_config.yml": CONFIGURATION,
         "ci/requirements/book.txt": "torch==2.0\n",
         "kdlib/__init__.py": "answer = 42\n",
-        "data/results/02-library/quick/run.json": "{}\n",
+        "data/results/02-library/quick/run-seed0.json": record_text("a student", "run", "quick"),
     }
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +49,18 @@ def make_course(folder: Path) -> Repository:
     library = chapter_cells("Library", "import kdlib\n\nkdlib.answer", "runs = 'results of', '02-library'")
     write_notebook(folder / "book/02-library.ipynb", *library)
     return Repository(folder)
+
+
+def record_text(student: str, label: str = "made", profile: str = "full") -> str:
+    """The text of a record of a run."""
+    fields = {
+        "seed": 0, "label": label, "profile": profile, "settings": {"student": student, "teacher": None},
+        "data": {"source": "digits, train", "train_images": 50, "fingerprint": "683b867e678a33bb"},
+        "final": {"accuracy": 0.5}, "started": "2026-11-20T06:19:21+00:00", "seconds": 1.0, "recipe": None,
+        "environment": {"commit": "abc1234", "device": "cpu (x86_64)", "threads": 1},
+        "epochs": {}, "format": 2,
+    }  # fmt: skip
+    return json.dumps(fields)
 
 
 def copy_sources(folder: Path) -> Path:

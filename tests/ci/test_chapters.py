@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_course import chapter_cells, exercise_cells, write_notebook
+from made_up_course import ROOT, chapter_cells, exercise_cells, write_notebook
 
 from ci import chapters
 from ci.chapters import CourseError, Job, Repository
@@ -29,7 +29,7 @@ def edit_cell(repository: Repository, slug: str, identity: str, source: str) -> 
         ("kdlib/__init__.py", {"02"}),
         ("kdlib/losses/new.py", set()),
         ("data/published/other.csv", set()),
-        ("data/results/02-library/quick/run.json", {"02"}),
+        ("data/results/02-library/quick/run-seed0.json", {"02"}),
         ("data/results/01-alone/quick/run.json", set()),
         ("ci/requirements/book.txt", {"01", "02"}),
         ("kdlib/__pycache__/a.pyc", set()),
@@ -59,12 +59,14 @@ def test_the_records_that_a_long_profile_writes_do_not_make_it_stale(
     assert job_of("02", profile).key != before
 
 
-def test_the_gpu_counts_in_the_full_profile_only(
-    repository: Repository, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("profile", chapters.PROFILES)
+def test_a_machine_that_plans_has_another_python_and_no_gpu(
+    job_of: JobOf, monkeypatch: pytest.MonkeyPatch, profile: str
 ) -> None:
-    before = {profile: job_of("01", profile).key for profile in chapters.PROFILES}
-    monkeypatch.setattr(chapters, "find_device", lambda: "another GPU")
-    assert [p for p in chapters.PROFILES if job_of("01", p).key != before[p]] == ["full"]
+    before = job_of("01", profile).key
+    monkeypatch.setattr("sys.version_info", (3, 12, 99, "final", 0))
+    monkeypatch.setattr("ci.machine.find_device", lambda: "another GPU")
+    assert job_of("01", profile).key == before
 
 
 def test_a_cell_that_is_not_python_is_refused(repository: Repository, job_of: JobOf) -> None:
@@ -139,6 +141,53 @@ def test_an_execution_is_current_while_its_key_is_the_sources_key(job_of: JobOf)
     assert not chapters.is_current(job)
 
 
+def test_an_execution_in_which_a_cell_failed_is_never_current(job_of: JobOf) -> None:
+    job = job_of("01")
+    job.output.parent.mkdir(parents=True)
+    for outputs, current in (([], True), ([{"output_type": "error"}], False)):
+        cells = [{"cell_type": "code", "outputs": outputs}]
+        job.output.write_text(json.dumps({"metadata": {"course": {"key": job.key}}, "cells": cells}))
+        assert chapters.is_current(job) == current
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("accelerator: {full: tpu}", r"02-library asks for {'full': 'tpu'}: give cuda or cpu\."),
+        (
+            "accelerator: {long: cuda}",
+            r"02-library names the profile 'long': it is one of quick, short, full\.",
+        ),
+        ("data: {full: [cifar11]}", r"02-library needs the data set 'cifar11': there are bees\."),
+    ],
+)
+def test_what_a_chapter_asks_of_a_runner_has_to_exist(
+    repository: Repository, line: str, message: str
+) -> None:
+    (repository.root / "kdlib/data").mkdir()
+    (repository.root / "kdlib/data/datasets.toml").write_text("[bees]\n")
+    listing = repository.book / "chapters.yml"
+    listing.write_text(f"{listing.read_text()}  {line}\n")
+    with pytest.raises(CourseError, match=message):
+        chapters.load_chapters(repository)
+
+
+def test_the_course_names_the_data_of_the_runs_that_its_chapters_read() -> None:
+    from kdlib.experiments import find_recipes
+    from kdlib.experiments.sweeps import run_graph
+
+    checked = 0
+    for chapter in chapters.load_chapters(Repository(ROOT)):
+        patterns = chapter.runs.get("full", [])
+        for profile in ("short", "full") if patterns else ():
+            recipes = [recipe for pattern in patterns for recipe in find_recipes(pattern, profile)]
+            needed = {job.run.recipe.data.name for job in run_graph(recipes).values()}
+            assert needed == set(chapter.data[profile]), (chapter.slug, profile)
+            checked += 1
+        assert ("cuda" in chapter.accelerator.values()) == bool(patterns), chapter.slug
+    assert checked == 8
+
+
 def test_an_unknown_profile_is_told_the_valid_ones(job_of: JobOf) -> None:
     with pytest.raises(CourseError, match=r"Unknown profile 'long': the profiles are quick, short, full\."):
         job_of("01", "long")
@@ -155,6 +204,7 @@ def test_chapters_are_selected_by_number_or_slug(repository: Repository, wanted:
     every = chapters.load_chapters(repository)
     assert [chapter.slug for chapter in chapters.select(every, wanted)] == ["02-library"]
     assert chapters.select(every, "all") == every
+    assert chapters.select(every, "none") == []
 
 
 def test_a_parameter_that_the_notebook_lacks_is_told_the_valid_ones(

@@ -53,9 +53,11 @@ CHAPTER = [
     SETUP,
     """
 import matplotlib.pyplot as plt
-from kdlib import Distiller, SoftTargets, checks, create_model, fit, load_data
-from kdlib import metrics, plots, predict, results
-from kdlib.widgets import TemperatureFigure
+from kdlib import Distiller, SoftTargets, create_model, fit, load_data
+from kdlib.course import checks
+from kdlib import experiments, metrics, predict
+from kdlib.course import plots
+from kdlib.course.figures import TemperatureFigure
 
 plots.style()
 data = load_data("digits")
@@ -68,7 +70,7 @@ plots.picture(plt.subplot(), data.test.images[0])
 plt.show()
 """,
     "checks.claim('Right', 100 * metrics.accuracy(logits, data.test.labels), at_least=0, unit='%')",
-    "results.table(['T', 'error'], [['1', '2 %']], 'A table')",
+    "experiments.table(['T', 'error'], [['1', '2 %']], 'A table')",
     "TemperatureFigure(logits[:8], data.test.images[:8, 0], data.test.labels[:8], data.classes)",
 ]
 
@@ -147,9 +149,17 @@ def test_a_chapter_runs_to_its_end_after_all_that_chapters_import() -> None:
             for node in ast.walk(ast.parse(without_magics(source))):
                 if isinstance(node, ast.Import | ast.ImportFrom):
                     lines.add(ast.unparse(node))
-        lines.add(f"import kdlib.checks.chapter{chapter.number}")
+        lines.add(f"import kdlib.course.checks.chapter{chapter.number}")
     cells = ["\n".join(sorted(lines)), *CHAPTER]
     on_colab(f"sources = {json.dumps(cells)}\n{RUN}")
+
+
+def test_binder_asks_for_the_notebook_extra_alone() -> None:
+    words = (ROOT / ".binder" / "postBuild").read_text().split()
+    assert [word.strip('"') for word in words if "[" in word] == [".[notebook]"]
+    assert os.access(ROOT / ".binder" / "postBuild", os.X_OK)
+    assert sorted(path.name for path in (ROOT / ".binder").iterdir()) == ["postBuild", "runtime.txt"]
+    assert not (ROOT / "postBuild").exists(), "Binder looks into one folder only"
 
 
 def test_what_is_hidden_is_hidden() -> None:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import pytest
 from made_up_course import chapter_cells, write_notebook
 
-from ci import clean, commands, execute, pages
+from ci import clean, commands, execute
 from ci.__main__ import parser
 from ci.chapters import Job, Repository, is_current
 from ci.execute import Outcome
+from ci.pages import build
 
 
 def run(repository: Repository, *arguments: str) -> int:
@@ -29,7 +30,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return [Outcome(job.chapter.slug, 75.0, job.budget, None) for job in jobs]
 
     monkeypatch.setattr(execute, "execute", pretend)
-    monkeypatch.setattr(pages, "build_pages", lambda *_: None)
+    monkeypatch.setattr(build, "build_pages", lambda *_: None)
     return slugs
 
 

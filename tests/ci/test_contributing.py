@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +118,17 @@ def test_what_the_page_prints_can_be_done(page: Path, tmp_path: Path) -> None:
     python = " ".join(sorted({file for file in files if file.endswith(".py") and (course / file).exists()}))
     if python:
         execute(f"ruff check {python} && ruff format --check {python}", course)
+
+
+def test_the_picture_of_the_house_has_the_floors_that_the_imports_keep_to() -> None:
+    (rooms, *_) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    page = (ROOT / "book" / "contributing" / "index.md").read_text(encoding="utf-8")
+    floors: dict[str, set[str]] = {}
+    for height, name in re.findall(r'<text x="[\d.]+" y="(\d+)"><tspan class="strong">(\w+)</tspan>', page):
+        floors.setdefault(height, set()).add(name)
+    cellar = re.findall(r"(?<=<code>)\w+(?=</code>)", page.partition("In the cellar")[2])
+    layers = [set(layer.split(" | ")) for layer in rooms["layers"]]
+    assert [*floors.values(), set(cellar)] == [*layers[: len(floors)], set().union(*layers[len(floors) :])]
 
 
 def test_a_diff_that_does_not_fit_is_an_error() -> None:

@@ -104,11 +104,14 @@ def test_assets_belong_to_the_module_of_their_name_or_to_all_beside_it(tmp_path:
 
 
 def test_exercises_bring_the_checkers_of_their_own_chapter(tmp_path: Path) -> None:
-    write(tmp_path, "kdlib/checks/__init__.py", "from kdlib.checks.exercises import check")
+    write(tmp_path, "kdlib/course/checks/__init__.py", "from kdlib.course.checks.exercises import check")
     for name in ("exercises", "chapter01", "chapter02"):
-        write(tmp_path, f"kdlib/checks/{name}.py")
-    source = "from kdlib.checks import check"
-    assert names(Library(tmp_path), source) == {"kdlib/checks/exercises.py", "kdlib/checks/chapter01.py"}
+        write(tmp_path, f"kdlib/course/checks/{name}.py")
+    source = "from kdlib.course.checks import check"
+    assert names(Library(tmp_path), source) == {
+        "kdlib/course/checks/exercises.py",
+        "kdlib/course/checks/chapter01.py",
+    }
 
 
 @pytest.fixture
@@ -126,9 +129,9 @@ def data(tmp_path: Path) -> Library:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("results.recorded('01-first', profile)", {"results/01-first/short/a.json"}),
+        ("experiments.recorded('01-first', profile)", {"results/01-first/short/a.json"}),
         ("slug = '02-second'", {"results/02-second/short/b.json"}),
-        ("sweep(f'cifar/methods/{name}', profile)", {"results/cifar/short/c.json"}),
+        ("run_recipes(f'cifar/methods/{name}', profile)", {"results/cifar/short/c.json"}),
         (
             "comparison('001-methods')",
             {"published/001-methods.csv", "published/sources.toml", "results/cifar/short/c.json"},
@@ -144,7 +147,7 @@ def test_records_and_tables_that_a_cell_names(data: Library, source: str, expect
 
 def test_a_name_that_is_not_written_there_may_be_any(data: Library) -> None:
     every = {path.relative_to(data.root).as_posix() for path in data.root.glob("data/**/*.*")}
-    assert names(data, "import kdlib", "results.recorded(slug, profile)") >= every
+    assert names(data, "import kdlib", "experiments.recorded(slug, profile)") >= every
 
 
 def test_who_does_not_import_the_library_depends_on_nothing(data: Library) -> None:
@@ -160,10 +163,14 @@ def test_chapter_2_of_the_real_course() -> None:
     found = names(
         Library(ROOT), *("".join(c["source"]) for c in cells if c["cell_type"] == "code"), number="02"
     )
-    assert {"kdlib/losses/logits.py", "kdlib/widgets/temperature.js", "kdlib/checks/chapter02.py"} <= found
+    assert {
+        "kdlib/losses/logits.py",
+        "kdlib/course/figures/temperature.js",
+        "kdlib/course/checks/chapter02.py",
+    } <= found
     assert not found & {
-        "kdlib/widgets/bias.js",
-        "kdlib/mutual.py",
+        "kdlib/course/figures/bias.js",
+        "kdlib/schemes.py",
         "kdlib/cli.py",
-        "kdlib/checks/chapter03.py",
+        "kdlib/course/checks/chapter03.py",
     }

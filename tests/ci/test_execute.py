@@ -71,6 +71,24 @@ def test_a_dead_kernel_is_a_failure_of_the_cell_that_ran(repository: Repository,
     assert "kernel died" in str(outcome.failure)
 
 
+def test_a_kernel_that_finds_its_port_taken_is_started_again(
+    repository: Repository, job_of: JobOf, capfd: pytest.CaptureFixture[str]
+) -> None:
+    launcher = repository.root / "ipykernel_launcher.py"
+    launcher.write_text(
+        "import pathlib, sys\n"
+        "taken = pathlib.Path(__file__).with_name('taken')\n"
+        "if not taken.exists():\n"
+        "    taken.touch()\n"
+        "    sys.exit('Address already in use')\n"
+        "from ipykernel import kernelapp\n"
+        "kernelapp.launch_new_instance()\n"
+    )
+    (outcome,) = execute.execute(repository, [job_of("01")])
+    assert "Address already in use" in capfd.readouterr().err
+    assert outcome.failure is None
+
+
 def test_a_cell_that_hangs_is_stopped(repository: Repository, job_of: JobOf) -> None:
     outcome = run_failing(repository, job_of, "import time\ntime.sleep(60)", budget=0.2)
     assert "code cell 2 (step-1)" in str(outcome.failure)
@@ -179,7 +197,7 @@ def test_ctrl_c_leaves_nothing_half_written(repository: Repository) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     os.killpg(build.pid, signal.SIGINT)
-    assert build.wait(timeout=20) == 130
+    assert build.wait(timeout=100) == 130
     assert not list(repository.build.rglob("*.ipynb*"))
     while is_alive(int(kernel.read_text())):
         assert time.monotonic() < deadline

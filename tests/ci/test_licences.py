@@ -31,7 +31,7 @@ def test_the_citation_is_valid_and_of_this_version() -> None:
     ("name", "first", "inside"),
     [
         ("LICENSE", "MIT License", "without restriction, including without limitation the rights"),
-        ("ci/sphinx/static/vendor/katex/LICENSE", "The MIT License (MIT)", "Khan Academy"),
+        ("ci/pages/sphinx/static/vendor/katex/LICENSE", "The MIT License (MIT)", "Khan Academy"),
         ("LICENSE-TEXT", "The text and the figures of the course", "Section 8 -- Interpretation."),
     ],
 )

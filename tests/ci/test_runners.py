@@ -7,16 +7,18 @@ import json
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from made_up_course import chapter_cells, make_course, write_notebook
+from made_up_course import chapter_cells, make_course, record_text, write_notebook
 
-from ci import commands, execute, machine, pages, plan
+from ci import commands, execute, machine, plan, prepare
 from ci.__main__ import parser
 from ci.chapters import Chapter, CourseError, Job, Repository, course_metadata, read_notebook
+from ci.pages import build
 from ci.plan import packed
+from kdlib.experiments.packing import pack_records
 
 JobOf = Callable[..., Job]
 
@@ -42,7 +44,7 @@ def matrix(
 ) -> list[dict[str, object]]:
     capsys.readouterr()
     assert run(repository, "plan", "--profile", "quick", *arguments) == 0
-    include: list[dict[str, object]] = json.loads(capsys.readouterr().out)["include"]
+    include: list[dict[str, object]] = json.loads(capsys.readouterr().out)["matrix"]["include"]
     return include
 
 
@@ -57,7 +59,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     cells = chapter_cells("Alone", "print('seed', seed)", CLAIM.replace("VALUE", "2.0"))
     repository = make_course(tmp_path_factory.mktemp("planned"))
     write_notebook(repository.book / "01-alone.ipynb", *cells)
-    for number, entry in enumerate(plan.plan(repository, "quick", "all", 2, None)["include"]):
+    for number, entry in enumerate(plan.plan(repository, "quick", "all", 2, None)["matrix"]["include"]):
         runner = another_machine(repository, tmp_path_factory.mktemp("runner") / str(number))
         earlier = runner.failed("quick", "01-alone")
         execute.write_whole(earlier, b"of a run before this one")
@@ -82,7 +84,7 @@ def assembled(repository: Repository) -> int:
 
 @pytest.fixture
 def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jupyter Book replaced by a page with the outputs' text; test_pages has the real one."""
+    """Jupyter Book replaced by a page with the outputs' text; test_build has the real one."""
 
     def pretend(_: Repository, stage: Path, output: Path) -> Path:
         html = output / "html"
@@ -92,7 +94,7 @@ def no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
         (html / "index.html").write_text("all")
         return html
 
-    monkeypatch.setattr(pages, "run_jupyter_book", pretend)
+    monkeypatch.setattr(build, "run_jupyter_book", pretend)
 
 
 def test_plan_execute_assemble(
@@ -165,7 +167,7 @@ def test_a_failed_chapter_is_kept_as_far_as_it_got_and_never_taken_in(
         assert run(repository, "assemble", "--profile", "quick", str(runner.build)) == 1
         assert f"01-alone: the executed notebook {why}" in capsys.readouterr().err
         assert not job_of("01").output.exists()
-        assert "ZeroDivisionError" not in (repository.html / "01-alone.html").read_text()
+        assert not repository.html.exists(), "with no chapter at all there are no pages to publish"
 
 
 def test_a_chapter_over_its_budget_is_stopped_on_a_runner(
@@ -185,8 +187,133 @@ def test_a_gpu_that_is_required_and_not_there(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(commands, "find_device", lambda: "CPU")
+    monkeypatch.setattr("shutil.which", lambda _: None)
     assert run(repository, "execute", "--accelerator", "cuda") == 1
-    assert "need a GPU, and torch sees none" in capsys.readouterr().err
+    expected = (
+        "These chapters need a GPU, and torch sees none: there is no nvidia-smi: install NVIDIA's driver"
+    )
+    assert capsys.readouterr().err.startswith(expected)
+    assert (repository.build / "records.zip").is_file(), "the records are packed after a failure too"
+
+
+@pytest.mark.parametrize(
+    ("smi", "torch", "sentence"),
+    [
+        ("echo No devices were found", "", "`nvidia-smi --list-gpus` says 'No devices were found': look at"),
+        ("exit 9", "", "`nvidia-smi --list-gpus` says 'nothing': look at the driver"),
+        ("echo 'GPU 0: H200'", "None 2.9+cpu", "torch 2.9+cpu is built without CUDA: install that of"),
+        ("echo 'GPU 0: H200'", "13.0 2.9", "torch was built for CUDA 13.0, which needs a newer driver"),
+    ],
+)
+def test_why_torch_sees_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smi: str, torch: str, sentence: str
+) -> None:
+    for name, text in (("nvidia-smi", smi), ("python", f"echo {torch}")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    if "No devices" in smi:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{smi}\nexit 6\n")
+    assert machine.why_no_gpu().startswith(sentence)
+
+
+def test_the_parts_of_a_divided_gpu_count_and_it_does_not() -> None:
+    lines = [
+        "GPU 0: NVIDIA H200 (UUID: GPU-1)",
+        "  MIG 3g.71gb     Device  0: (UUID: MIG-a)",
+        "  MIG 3g.71gb     Device  1: (UUID: MIG-b)",
+        "GPU 1: NVIDIA H200 (UUID: GPU-2)",
+        "GPU 2: NVIDIA H200 (UUID: GPU-3)",
+        "  MIG 7g.141gb    Device  0: (UUID: MIG-c)",
+    ]
+    assert list(machine.listed_gpus(lines)) == ["MIG-a", "MIG-b", "1", "MIG-c"]
+    assert list(machine.listed_gpus([])) == []
+
+
+def test_gpu_hours_are_kept_to_and_the_shortest_come_first(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [job("05", 7200, "cuda"), job("06", 60, "cuda"), job("01", 90000), job("07", 3600, "cuda")]
+    assert [one.chapter.slug for one in plan.within(jobs, 2)] == ["06", "07", "01"]
+    assert [one.chapter.slug for one in plan.within(jobs, 0)] == ["01"]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (
+            "data: {quick: [bees]}",
+            "02-library needs the data set bees, which is not here: the server is away\n",
+        ),
+        (
+            "runs: {quick: [a/*]}",
+            "02-library reads the runs a/*, which are not all there: the server is away\n",
+        ),
+    ],
+)
+def test_a_chapter_without_what_it_needs_is_named_and_the_others_are_executed(
+    repository: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    sentence: str,
+) -> None:
+    (repository.root / "kdlib/data").mkdir()
+    (repository.root / "kdlib/data/datasets.toml").write_text("[bees]\n")
+    listing = repository.book / "chapters.yml"
+    listing.write_text(f"{listing.read_text()}  {line}\n")
+    asked: list[tuple[str, ...]] = []
+
+    def failure_of(_: Repository, *words: str) -> str:
+        asked.append(words)
+        return "the server is away"
+
+    monkeypatch.setattr(prepare, "data_here", lambda _: set())
+    monkeypatch.setattr(prepare, "failure_of", failure_of)
+    assert run(repository, "execute", "--profile", "quick") == 1
+    assert sentence in capsys.readouterr().err
+    assert [words[:2] for words in asked] in ([("data", "get")], [("run", "a/*")])
+    assert [path.stem for path in repository.executed("quick", "").parent.iterdir()] == ["01-alone"]
+
+
+def keep(repository: Repository, machine: str, **records: str) -> None:
+    """What a machine would hand in of records."""
+    packed = {
+        f"made/full/{label}-seed0.json": record_text(text, label).encode() for label, text in records.items()
+    }
+    pack_records(packed, repository.build / "handed-in" / machine / "records.zip")
+
+
+def test_records_of_two_machines_meet_and_one_that_differs_stays_as_it_was(
+    handed_in: Repository, no_pages: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = handed_in.root / "data" / "results" / "made" / "full"
+    results.mkdir(parents=True)
+    (results / "both-seed0.json").write_text(record_text("of before", "both"))
+    keep(handed_in, "a", both="1", one="1", same="1")
+    keep(handed_in, "b", both="2", other="2", same="1")
+    assert assembled(handed_in) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("data/results/made/full/both-seed0.json stays as it was:")
+    kept = [json.loads(path.read_text()) for path in results.iterdir()]
+    found = {record["label"]: record["settings"]["student"] for record in kept}
+    assert found == {"both": "of before", "one": "1", "other": "2", "same": "1"}
+
+
+def test_what_was_cut_short_is_named_and_the_rest_is_taken(
+    handed_in: Repository, no_pages: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(handed_in, "a", one="1")
+    keep(handed_in, "b", other="2")
+    file = handed_in.build / "handed-in" / "b" / "records.zip"
+    file.write_bytes(file.read_bytes()[:-30])
+    (notebook,) = handed_in.build.rglob("executed/quick/01-alone.ipynb")
+    notebook.write_bytes(notebook.read_bytes()[:-30])
+    assert assembled(handed_in) == 1
+    said = capsys.readouterr().err
+    assert f"{file} cannot be used, and no record of it was taken" in said
+    assert f"01-alone: the executed notebook was cut short or damaged ({notebook}); execute it in" in said
+    assert [path.stem for path in (handed_in.root / "data/results/made/full").iterdir()] == ["one-seed0"]
+    assert "42" in (handed_in.html / "02-library.html").read_text()
 
 
 @pytest.fixture
@@ -245,16 +372,14 @@ def test_requests_that_cannot_be_met(repository: Repository) -> None:
         plan.plan(repository, "quick", "all", 1, "nowhere")
     with pytest.raises(CourseError, match="0 machines cannot execute anything"):
         plan.plan(repository, "quick", "all", 0, None)
-    listing = repository.book / "chapters.yml"
-    listing.write_text(listing.read_text() + "  accelerator: {full: tpu}\n")
-    with pytest.raises(CourseError, match=r"02-library asks for {'full': 'tpu'}: give cuda or cpu\."):
-        plan.plan(repository, "quick", "all", 1, None)
+    with pytest.raises(CourseError, match="nan GPU hours are no limit"):
+        plan.plan(repository, "quick", "all", 1, None, float("nan"))
 
 
-def job(slug: str, budget: float, accelerator: str = "cpu") -> Job:
+def job(slug: str, budget: float, accelerator: str = "cpu", runs: Sequence[str] = ()) -> Job:
     """A job that was never executed, so that its budget is what is expected."""
     wants = {"full": accelerator}
-    chapter = Chapter(slug, slug, {"full": budget}, {}, wants, Path(slug))
+    chapter = Chapter(slug, slug, {"full": budget}, {}, wants, Path(slug), {}, {"full": [*runs]})
     return Job(chapter, "full", {}, {}, "key", Path("/nowhere") / slug)
 
 
@@ -263,4 +388,5 @@ def test_packs_are_even_and_of_one_accelerator() -> None:
     packs = packed(jobs, 2)
     assert [(pack.accelerator, pack.seconds) for pack in packs] == [("cpu", 90), ("cpu", 90), ("cuda", 3600)]
     assert packs[2].entry() == {"chapters": "05", "accelerator": "cuda", "minutes": 80}
+    assert packed([job("09", 60, "cuda", ["a/*"])], 2)[0].minutes == 20 + 1 + plan.MINUTES_OF_RUNS
     assert sorted(one.chapter.slug for pack in packs for one in pack.jobs) == ["01", "02", "03", "04", "05"]

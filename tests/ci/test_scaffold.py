@@ -52,8 +52,8 @@ def test_the_chapter_keeps_the_rules_and_is_listed(course: Repository) -> None:
     contents = yaml.safe_load((course.book / "_toc.yml").read_text())
     listed = [entry["file"] for part in contents["parts"] for entry in part["chapters"]]
     assert listed[listed.index(before.slug) + 1] == made.slug
-    python(course, "-m", "ruff", "check", "book", "kdlib/checks", "tests/checks")
-    python(course, "-m", "ruff", "format", "--check", "book", "kdlib/checks", "tests/checks")
+    python(course, "-m", "ruff", "check", "book", "kdlib/course/checks", "tests/course/checks")
+    python(course, "-m", "ruff", "format", "--check", "book", "kdlib/course/checks", "tests/course/checks")
 
 
 def test_the_chapter_runs_its_solutions_are_right_and_its_pictures_described(course: Repository) -> None:
@@ -66,7 +66,7 @@ def test_the_chapter_runs_its_solutions_are_right_and_its_pictures_described(cou
 
 
 def test_its_exercises_tell_mistakes_apart(course: Repository) -> None:
-    own = f"tests/checks/test_chapter{load_chapters(course)[-1].number}.py"
+    own = f"tests/course/checks/test_chapter{load_chapters(course)[-1].number}.py"
     python(course, "-m", "pytest", "-q", "-p", "no:cacheprovider", own)
 
 
@@ -76,7 +76,7 @@ def test_a_title_may_have_punctuation(repository: Repository) -> None:
     *_, made = load_chapters(repository)
     assert (made.slug, made.title) == ("03-heat-yes-99-or-no", "Heat: yes, 99 (or no?)")
     assert notebooks.lint(made) == []
-    assert '@exercise("3.1")' in (repository.root / "kdlib/checks/chapter03.py").read_text()
+    assert '@exercise("3.1")' in (repository.root / "kdlib/course/checks/chapter03.py").read_text()
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_a_title_that_cannot_be_one_is_refused_in_a_sentence(
 
 def test_a_file_that_is_in_the_way_is_named(repository: Repository) -> None:
     prepare(repository)
-    (repository.root / "kdlib/checks").mkdir()
-    (repository.root / "kdlib/checks/chapter03.py").write_text("mine")
+    (repository.root / "kdlib/course/checks").mkdir(parents=True)
+    (repository.root / "kdlib/course/checks/chapter03.py").write_text("mine")
     before = files(repository.root)
-    with pytest.raises(CourseError, match=r"kdlib/checks/chapter03\.py is there already: move it away"):
+    with pytest.raises(CourseError, match=r"/chapter03\.py is there already: move it away"):
         scaffold.make_chapter(repository, TITLE)
     assert files(repository.root) == before
 

@@ -32,8 +32,8 @@ def doubtful(root: Path) -> list[str]:
         ("ci/made.py", "x = 1  # recieve\n", "1:10: error: `recieve`"),
         ("ci/made.py", "# the color of one\nx = 1\n", "1:7: error: `color`"),
         ("kdlib/loss.py", 'raise ValueError("It was recieved.")\n', "1:26: error: `recieved`"),
-        ("kdlib/widgets/kit.js", "// The colors.\n", "1:8: error: `colors`"),
-        ("kdlib/recipes/families/x.toml", "# a favorite\n", "1:5: error: `favorite`"),
+        ("kdlib/course/figures/kit.js", "// The colors.\n", "1:8: error: `colors`"),
+        ("kdlib/experiments/recipes/families/x.toml", "# a favorite\n", "1:5: error: `favorite`"),
     ],
 )
 def test_a_misspelling_and_an_american_word_are_found(

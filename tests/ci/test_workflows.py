@@ -70,13 +70,14 @@ def call(checkout: Path, script: str, **variables: str) -> subprocess.CompletedP
     )
 
 
-def keep_one_record(checkout: Path) -> Path:
-    """One of the course's records, in its place in the checkout."""
-    one = next((ROOT / "data" / "results").glob("01-*/short/*.json"))
-    record = checkout / one.relative_to(ROOT)
-    record.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(one, record)
-    return record
+def keep_two_records(checkout: Path) -> list[Path]:
+    """Two of the course's records, in their place in the checkout."""
+    records = []
+    for one in sorted((ROOT / "data" / "results").glob("01-*/short/*.json"))[:2]:
+        record = checkout / one.relative_to(ROOT)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        records.append(Path(shutil.copy2(one, record)))
+    return records
 
 
 @pytest.mark.system
@@ -84,26 +85,30 @@ def test_the_scripts_from_plan_to_pages(checkout: Path, tmp_path: Path) -> None:
     output = tmp_path / "output"
     planned = call(checkout, "plan", CHAPTERS="01", GITHUB_OUTPUT=str(output))
     assert planned.returncode == 0, planned.stderr
-    (entry,) = json.loads(output.read_text().removeprefix("matrix="))["include"]
+    (entry,) = json.loads(output.read_text().removeprefix("plan="))["matrix"]["include"]
     assert (entry["chapters"], entry["accelerator"]) == ("01", "cpu")
     unchanged = call(checkout, "plan", BASE="HEAD", GITHUB_OUTPUT=str(output))
-    assert json.loads(unchanged.stdout.splitlines()[-1].removeprefix("matrix=")) == {"include": []}
+    nothing = {"matrix": {"include": []}, "chapters": "none"}
+    assert json.loads(unchanged.stdout.splitlines()[-1].removeprefix("plan=")) == nothing
 
-    record = keep_one_record(checkout)
+    gone, other = keep_two_records(checkout)
     executed = call(checkout, "execute", CHAPTERS=entry["chapters"], ACCELERATOR=entry["accelerator"])
     assert executed.returncode == 0, executed.stderr
 
     build = checkout / "_build"
     handed_in = build / "handed-in" / "executed-0"
     handed_in.mkdir(parents=True)
-    for name in ("executed", "records.tar.gz"):
+    for name in ("executed", "records.zip"):
         (build / name).rename(handed_in / name)
-    record.unlink()
+    gone.unlink()
+    other.unlink()
     assembled = call(checkout, "assemble")
     assert assembled.returncode == 1, "the other chapter was not executed"
     assert "02-library: the executed notebook was not handed in" in assembled.stderr
     assert "01-alone" not in assembled.stderr
-    assert record.is_file(), "the records are back"
+    assert gone.is_file(), "the records are back"
+    assert other.is_file()
+    assert (build / "records.zip").is_file(), "and go on to be committed"
     assert len(list(build.glob("course-*.zip"))) == 1
     commit = read_notebook(build / "executed/quick/01-alone.ipynb")["metadata"]["course"]["commit"]
     for page, text in (
@@ -111,16 +116,16 @@ def test_the_scripts_from_plan_to_pages(checkout: Path, tmp_path: Path) -> None:
         ("02-library", "This chapter has not been executed"),
         ("status", commit),
         ("claims", "Alone"),
-        ("records", record.parent.parent.name),
+        ("records", gone.parent.parent.name),
     ):
         assert text in (build / "html" / f"{page}.html").read_text(encoding="utf-8"), page
 
 
 @pytest.mark.system
 def test_a_runner_without_the_gpu_that_is_needed(checkout: Path) -> None:
-    (checkout / "_build" / "records.tar.gz").unlink(missing_ok=True)
-    keep_one_record(checkout)
+    (checkout / "_build" / "records.zip").unlink(missing_ok=True)
+    keep_two_records(checkout)
     done = call(checkout, "execute", CHAPTERS="01", ACCELERATOR="cuda")
     assert done.returncode == 1
     assert "need a GPU, and torch sees none" in done.stderr
-    assert (checkout / "_build" / "records.tar.gz").is_file(), "the records are packed after a failure too"
+    assert (checkout / "_build" / "records.zip").is_file(), "the records are packed after a failure too"

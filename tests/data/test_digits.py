@@ -63,6 +63,11 @@ def test_size_that_is_none(size):
 def test_names_that_do_not_exist():
     with pytest.raises(ValueError, match=r"'digit'; did you mean 'digits'\?"):
         load_data("digit")
+    with pytest.raises(ValueError, match=r"'CIFAR10'; did you mean 'cifar10' or 'cifar100'"):
+        load_data("CIFAR10")
+    for nothing in (None, 3, b"digits"):
+        with pytest.raises(ValueError, match="the name of a data set is text"):
+            load_data(nothing)
     with pytest.raises(ValueError, match=r"no option 'colour'"):
         load_data("digits", colour=True)
     with pytest.raises(ValueError, match=r"'folder:'"):

@@ -153,9 +153,9 @@ def test_another_file_than_the_published_one(server, hymenoptera, tmp_path):
     assert seen(tmp_path) == []
 
 
-def publish(server, monkeypatch, content):
+def publish(server, monkeypatch, content, inner=None):
     server.content = content
-    changed = replace(catalogue.sources()["hymenoptera"], url=server.url, md5=md5(content))
+    changed = replace(catalogue.sources()["hymenoptera"], url=server.url, md5=md5(content), inner=inner)
     monkeypatch.setitem(catalogue.sources(), "hymenoptera", changed)
 
 
@@ -165,9 +165,10 @@ def publish(server, monkeypatch, content):
         (zipped({"../outside.txt": b"bad"}), r"holds '\.\./outside\.txt', outside its own folder"),
         (tarred({"../outside.txt": b"bad"}), "holds something unsafe"),
         (zipped({"other/x.jpg": b""}), "holds no folder 'hymenoptera_data'"),
+        (zipped({"set/hymenoptera_data/x.jpg": b""}), "holds no folder 'hymenoptera_data'"),
         (b"no archive at all", "cannot be unpacked"),
     ],
-    ids=["zip", "tar", "other", "none"],
+    ids=["zip", "tar", "other", "deeper", "none"],
 )
 def test_archives_that_are_something_else(server, hymenoptera, monkeypatch, tmp_path, content, message):
     publish(server, monkeypatch, content)
@@ -177,6 +178,13 @@ def test_archives_that_are_something_else(server, hymenoptera, monkeypatch, tmp_
     assert not (tmp_path / "outside.txt").exists()
     assert not (root / "hymenoptera_data").exists()
     assert not list(root.glob(".part-*"))
+
+
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_an_archive_without_the_one_in_it(server, hymenoptera, monkeypatch, tmp_path, make):
+    publish(server, monkeypatch, make(one_of_each("hymenoptera_data")), "set/pictures.tar")
+    with pytest.raises(ValueError, match=r"holds no file 'set/pictures\.tar'; it is not Hymenoptera"):
+        get(tmp_path)
 
 
 NOISE = b"".join(hashlib.sha256(b"%d" % k).digest() for k in range(50))
@@ -202,22 +210,22 @@ def half_a_tar():
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "inner"),
     [
-        spoilt(zipped(ONE), 500),
-        spoilt(zipped(ONE, zipfile.ZIP_DEFLATED), 500),
-        spoilt(zipped(ONE, zipfile.ZIP_DEFLATED), FIRST),
-        spoilt(zipped(ONE, zipfile.ZIP_LZMA), FIRST + 9),
-        with_password(zipped(ONE)),
-        half_a_tar(),
-        zipped({"set/x.tar.gz": half_a_tar()}),
+        (spoilt(zipped(ONE), 500), None),
+        (spoilt(zipped(ONE, zipfile.ZIP_DEFLATED), 500), None),
+        (spoilt(zipped(ONE, zipfile.ZIP_DEFLATED), FIRST), None),
+        (spoilt(zipped(ONE, zipfile.ZIP_LZMA), FIRST + 9), None),
+        (with_password(zipped(ONE)), None),
+        (half_a_tar(), None),
+        (zipped({"set/x.tar.gz": half_a_tar()}), "set/x.tar.gz"),
     ],
     ids=["stored", "middle", "beginning", "lzma", "password", "tar", "inner"],
 )
 def test_a_damaged_archive_is_said_in_one_sentence_and_leaves_nothing(
-    server, hymenoptera, monkeypatch, tmp_path, content
+    server, hymenoptera, monkeypatch, tmp_path, content, inner
 ):
-    publish(server, monkeypatch, content)
+    publish(server, monkeypatch, content, inner)
     with pytest.raises(ValueError, match=r"set\.zip cannot be unpacked \(.*\); remove it and get hymenopt"):
         get(tmp_path)
     assert seen(tmp_path) == [tmp_path / "set.zip"]
@@ -234,13 +242,41 @@ def test_a_disk_that_fails_while_unpacking_is_not_taken_for_a_damaged_archive(
         get(tmp_path)
 
 
-def test_archives_in_archives(server, hymenoptera, monkeypatch, tmp_path):
-    """Caltech-101 is a tar.gz inside a zip."""
-    folders = ("train/ants", "train/bees", "val/ants", "val/bees")
-    members = {f"hymenoptera_data/{name}/{k}.jpg": jpeg(k) for name in folders for k in range(8)}
-    publish(server, monkeypatch, zipped({"set/pictures.tar.gz": tarred(members, "w:gz")}))
-    get(tmp_path)
-    assert load_data("hymenoptera", root=tmp_path, size=32).classes == ("ants", "bees")
+def one_of_each(folder, seed=0):
+    places = itertools.product(("train", "val"), ("ants", "bees"), range(8))
+    return {f"{folder}/{part}/{name}/{k}.jpg": jpeg(seed + k) for part, name, k in places}
+
+
+@pytest.mark.parametrize("outer", [zipped, tarred])
+@pytest.mark.parametrize("inner", [zipped, tarred])
+def test_the_archive_in_an_archive_is_known_by_its_name(
+    server, hymenoptera, monkeypatch, tmp_path, outer, inner
+):
+    """Others are in it, by other names and with the same folder in them; nothing else is unpacked."""
+    meant, other = (inner(one_of_each("hymenoptera_data", seed)) for seed in (0, 100))
+    beside = {"hymenoptera_data.tar.gz": other, "a/set/pictures": other, "set/pictures.tar": other}
+    publish(
+        server, monkeypatch, outer({"set/pictures2": other, "set/pictures": meant, **beside}), "set/pictures"
+    )
+    folder = get(tmp_path)
+    assert (folder / "train" / "ants" / "0.jpg").read_bytes() == jpeg(0)
+    assert seen(tmp_path) == [folder]
+
+
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_only_what_is_needed_is_unpacked(tmp_path, make):
+    """Not a folder of the same name further down, nor one whose name goes on."""
+    members = {
+        "set/1.jpg": b"1",
+        "x/set/2.jpg": b"2",
+        "set2/3.jpg": b"3",
+        "set.txt": b"4",
+        "set/a/5.jpg": b"5",
+    }
+    (tmp_path / "archive").write_bytes(make(members))
+    assert download._extract(tmp_path / "archive", "set", tmp_path / "to") == tmp_path / "to" / "set"
+    files = {path.relative_to(tmp_path / "to").as_posix() for path in (tmp_path / "to").rglob("*.*")}
+    assert files == {"set/1.jpg", "set/a/5.jpg"}
 
 
 # What a Mac's Finder puts beside each file that it packs: the magic number of AppleDouble, and no archive.
@@ -287,14 +323,7 @@ def hymenoptera_as_published():
 @pytest.mark.parametrize(
     ("name", "make", "classes"),
     [
-        pytest.param(
-            "caltech101",
-            caltech101_as_published,
-            ("Faces", "ant", "zebra"),
-            marks=pytest.mark.xfail(
-                strict=True, raises=ValueError, reason="issue 13 (F5): archives unpacked by pattern"
-            ),
-        ),
+        ("caltech101", caltech101_as_published, ("Faces", "ant", "zebra")),
         ("caltech256", caltech256_as_published, ("001.ak47", "056.dog", "198.spider", "257.clutter")),
         ("hymenoptera", hymenoptera_as_published, ("ants", "bees")),
     ],
@@ -308,9 +337,10 @@ def test_archives_as_they_are_published(server, monkeypatch, tmp_path, name, mak
     assert load_data(name, root=tmp_path, size=32).classes == classes
 
 
-def test_a_full_disk(server, hymenoptera, monkeypatch, tmp_path):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk(server, hymenoptera, monkeypatch, tmp_path, number):
     def full(*_arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, "No space left on device")
 
     monkeypatch.setattr(download, "unpack", full)
     with pytest.raises(OSError, match=r"the disk of .* is full; make room, or name another with KDLIB_DATA"):

@@ -1,10 +1,14 @@
 """Splits: what may be in them, how they are divided, and how they become batches."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
+from IPython.lib.pretty import pretty
 
-from kdlib.data import Augmentation, Split
-from kdlib.data.augment import RandomCrop, RandomFlip
+from kdlib.data import Augmentation, ImageData, Split
+from kdlib.data.augment import CentreCrop, RandomCrop, RandomFlip
 from kdlib.data.split import channel_statistics, stratify
 
 AUGMENTED = Augmentation(train=(RandomCrop(padding=2), RandomFlip()))
@@ -22,6 +26,9 @@ def split(count=30, classes=3, **changes):
     return Split(**(values | changes))
 
 
+COLOUR = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -37,6 +44,18 @@ def split(count=30, classes=3, **changes):
             },
             "no image",
         ),
+        ({"images": [[1, 2]]}, "images are a list; give a tensor"),
+        ({"labels": [0] * 30}, "labels are a list; give a tensor"),
+        ({"images": torch.zeros(30, 8, 9, 3, dtype=torch.uint8), **COLOUR}, r"9, 3\) .* have 8 channels"),
+        (COLOUR, r"mean is \(0\.5, 0\.5, 0\.5\), and images of shape \(30, 1, 4, 5\) .* 1 channel; give"),
+        ({"std": (0.2, 0.2, 0.2)}, r"std is \(0\.2, 0\.2, 0\.2\), and images"),
+        ({"mean": 0.5}, r"mean is 0\.5, and images .* give one number for each"),
+        ({"mean": (123.7,)}, r"mean is \(123\.7,\); give numbers from 0 to 1, of pixels divided by 255"),
+        ({"mean": (float("nan"),)}, r"mean is \(nan,\); give numbers from 0 to 1"),
+        ({"std": (58.4,)}, r"std is \(58\.4,\); give numbers above 0 and up to 1"),
+        ({"std": (0.0,)}, r"std is \(0\.0,\); give numbers above 0"),
+        ({"std": (-0.2,)}, r"std is \(-0\.2,\); give numbers above 0"),
+        ({"std": (float("nan"),)}, r"std is \(nan,\); give numbers above 0"),
     ],
 )
 def test_contents_that_do_not_fit(changes, message):
@@ -56,7 +75,7 @@ def test_balanced_subsets_depend_on_the_seed_alone():
     assert split().balanced(9, seed=1).fingerprint() != split().balanced(9, seed=2).fingerprint()
 
 
-@pytest.mark.parametrize("size", [2, 31])
+@pytest.mark.parametrize("size", [2, 31, 10.5])
 def test_balanced_subsets_that_cannot_be(size):
     with pytest.raises(ValueError, match=rf"size is {size}; choose from 3 .* to 30"):
         split().balanced(size)
@@ -67,8 +86,32 @@ def test_classes_left_out_and_kept():
     assert set(whole.without(1).labels.tolist()) == {0, 2}
     assert set(whole.only(1).labels.tolist()) == {1}
     assert whole.without(1).classes == whole.classes
-    with pytest.raises(ValueError, match="no class 3; classes run from 0 to 2"):
-        whole.without(3)
+    for name, shown in ((3, "3"), (-1, "-1"), ("b", "'b'")):
+        with pytest.raises(ValueError, match=f"no class {shown}; classes run from 0 to 2"):
+            whole.without(name)
+
+
+@pytest.mark.parametrize("indices", [torch.arange(30) < 3, np.arange(30) < 3, [0.0, 1.7]])
+def test_positions_that_are_none(indices):
+    """A mask, read as positions, would be the first two images over and over."""
+    with pytest.raises(ValueError, match=r"indices have type torch\.\w+; give whole numbers, of a mask"):
+        split().subset(indices)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, 1.0, "0", None, True, 2**63, np.int64(-1)])
+def test_seeds_that_are_none(seed):
+    uses = [lambda: split().balanced(9, seed=seed)]
+    if seed is not None:  # where it keeps the order
+        uses.append(lambda: next(split().batches(7, seed=seed)))
+    for use in uses:
+        with pytest.raises(ValueError, match=rf"seed is {re.escape(repr(seed))}; give a whole number, 0 or"):
+            use()
+
+
+@pytest.mark.parametrize("seed", [0, 2**63 - 1, np.int64(3)])
+def test_seeds_that_are_some(seed):
+    assert len(split().balanced(9, seed=seed)) == 9
+    assert len(next(split().batches(7, seed=seed)).labels) == 6
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 30, 100])
@@ -85,6 +128,33 @@ def test_batches_hold_every_image_once_and_unchanged_where_nobody_asks(batch_siz
     assert sorted(order.tolist()) == list(range(30))
     assert torch.equal(torch.cat([batch.images for batch in shuffled]), images[order])
     assert torch.equal(torch.cat([batch.labels for batch in shuffled]), whole.labels[order])
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "sizes"),
+    [
+        (129, 64, [43, 43, 43]), (128, 64, [64, 64]), (130, 64, [44, 43, 43]), (30, 64, [30]),
+        (3, 1, [1, 1, 1]),
+    ],
+)  # fmt: skip
+def test_batches_are_of_near_equal_size(images, batch_size, sizes):
+    """No image has a step to itself that is as large as the steps of a whole batch."""
+    whole = split(images)
+    assert whole.batch_sizes(batch_size) == sizes
+    assert [len(batch.labels) for batch in whole.batches(batch_size, seed=0)] == sizes
+
+
+def test_the_batches_of_several_processes_are_those_of_one():
+    alone = [batch.indices for batch in split(129).batches(64, seed=1)]
+    shared = [split(129).batches(64, seed=1, part=(number, 3)) for number in range(3)]
+    for whole, *parts in zip(alone, *shared, strict=True):
+        assert torch.equal(torch.cat([part.indices for part in parts]), whole)
+
+
+def test_a_batch_of_no_images_is_refused():
+    for size in (0, 2.5):
+        with pytest.raises(ValueError, match=rf"batch_size is {size}; give 1 or more"):
+            split(3).batch_sizes(size)
 
 
 def views(whole, **options):
@@ -177,3 +247,58 @@ def test_channel_statistics_of_many_images():
     mean, std = channel_statistics(images)
     assert mean == pytest.approx(values.mean(axis=(0, 2, 3)))
     assert std == pytest.approx(values.std(axis=(0, 2, 3)))
+
+
+@pytest.mark.parametrize("show", [str, repr, pretty], ids=["print", "prompt", "notebook"])
+def test_a_data_set_is_shown_in_a_few_lines(show):
+    whole = split(1200, classes=8, source="made up, train (by hand)")
+    data = ImageData("made up", whole, split(4, classes=8), split(30, classes=8), "by hand")
+    assert show(data).splitlines() == [
+        "ImageData: made up, pictures of 1×4×5, 8 classes: a, b, c, d, e, …",
+        "  train   1,200 images",
+        "  val         4 images",
+        "  test       30 images",
+        "  division: by hand",
+    ]
+    assert show(whole).splitlines() == [
+        "Split: made up, train (by hand)", "  1,200 images of 1×4×5", "  8 classes: a, b, c, d, e, …"
+    ]  # fmt: skip
+
+
+def test_the_size_that_is_shown_is_that_of_what_networks_get():
+    cropped = split(augmentation=Augmentation(test=(CentreCrop(3),)))
+    assert "30 images of 1×3×3" in repr(cropped)
+    assert next(cropped.batches(2)).images.shape[1:] == (1, 3, 3)
+    assert repr(cropped).endswith("3 classes: a, b, c"), "all of them, where they are few"
+
+
+def test_a_data_set_is_no_split():
+    """In one sentence wherever images are given: for training, for a test, for an export."""
+    from kdlib import create_model, evaluate, fit, predict
+    from kdlib.deploy.export import FromPixels, pixels
+
+    part, network = split(), create_model("convnet", 3, in_channels=1, width=2)
+    data = ImageData("made up", part, part, part)
+    uses = [
+        ("train", lambda images: fit(network, images)),
+        ("test", lambda images: fit(network, part, test=images)),
+        ("data", lambda images: predict(network, images)),
+        ("data", lambda images: evaluate(network, images)),
+        ("split", lambda images: FromPixels(network, images)),
+        ("split", lambda images: pixels(images, 2)),
+    ]
+    for name, use in uses:
+        with pytest.raises(
+            ValueError, match=rf"{name} is a whole data set, 'made up'; give .*: \.train, \.val"
+        ):
+            use(data)
+        with pytest.raises(ValueError, match=rf"{name} is a TensorDataset; give a split of load_data"):
+            use(torch.utils.data.TensorDataset(torch.zeros(3)))
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5])
+def test_fit_takes_the_same_seeds(seed):
+    from kdlib import create_model, fit
+
+    with pytest.raises(ValueError, match=rf"seed is {seed}; give a whole number"):
+        fit(create_model("convnet", 3, in_channels=1, width=2), split(), seed=seed)

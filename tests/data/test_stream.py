@@ -58,8 +58,9 @@ def test_beyond_the_budget_pictures_are_decoded_again(paths, decoded):
 
 
 def test_a_budget_is_not_negative(paths):
-    with pytest.raises(ValueError, match="memory is -1; give a number of bytes, 0 or more"):
-        StreamedImages(paths, 16, -1)
+    for memory, shown in ((-1, "-1"), (1.5e9, "1500000000.0"), ("1 GB", "'1 GB'")):
+        with pytest.raises(ValueError, match=f"memory is {shown}; give a number of bytes, 0 or more"):
+            StreamedImages(paths, 16, memory)
 
 
 def test_a_subset_keeps_its_order(paths):

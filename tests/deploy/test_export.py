@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from kdlib import create_model, load_data, predict
 from kdlib.deploy import Exported, FromPixels, export_onnx, export_program, load_onnx, load_program, pixels
@@ -169,6 +170,97 @@ def test_the_program_needs_no_onnx(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     assert export_program(network(), tmp_path / "net.pt2", IMAGES).path.is_file()
+
+
+class Form(nn.Module):
+    """A network in another form, which answers in that of its own."""
+
+    def __init__(self, form=lambda logits: logits):
+        super().__init__()
+        self.network, self.form = network(), form
+
+    def forward(self, images):
+        self.kept = self.network.layer1(images)
+        return self.form(self.network(images))
+
+
+class Deep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.classifier = nn.Conv3d(1, 2, 3), nn.Linear(2, 5)
+
+    def forward(self, images):
+        return self.classifier(self.conv(images[:, None]).mean((2, 3, 4)))
+
+
+def used(model, images=IMAGES):
+    """After a pass with gradients."""
+    model(images)
+    return model
+
+
+def pruned():
+    model = network().eval()
+    prune.l1_unstructured(model.classifier, "weight", 0.5)
+    return model
+
+
+FORMS = {
+    "DataParallel": lambda: nn.DataParallel(network()),
+    "compiled": lambda: torch.compile(network(), backend="eager"),
+    "key": lambda: Form(lambda logits: {"logits": logits}),
+    "keeps a map": lambda: used(Form().eval()),
+    "pruned": lambda: used(pruned()),
+    "half": lambda: network().half(),
+    "Conv3d": Deep,
+    "frozen norm": lambda: network().train(),
+}
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_networks_of_all_forms_are_written_and_left_as_they_were(kind, tmp_path):
+    model = FORMS[kind]()
+    if kind == "frozen norm":
+        model.layer1[1].eval()
+    modes = [module.training for module in model.modules()]
+    before = copy.deepcopy(model.state_dict())
+    file = export_program(model, tmp_path / "net.pt2", IMAGES, tolerance=0.01)
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert len({weight.dtype for weight in model.parameters()} | {next(model.parameters()).dtype}) == 1
+    answers = load_program(file.path)(IMAGES)
+    assert answers.dtype == torch.float32
+    plain = model.eval()(IMAGES.to(next(model.parameters()).dtype))
+    plain = plain["logits"] if isinstance(plain, dict) else plain
+    torch.testing.assert_close(answers, plain.detach().float(), rtol=1e-2, atol=1e-2)
+
+
+@needs_onnx
+def test_onnx_takes_wrapped_networks_and_other_answers_too(tmp_path):
+    model = nn.DataParallel(Form(lambda logits: {"logits": logits}).eval())
+    file = export_onnx(model, tmp_path / "net.onnx", IMAGES)
+    torch.testing.assert_close(
+        load_onnx(file.path)(IMAGES), model(IMAGES)["logits"].detach(), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:`torch.jit:FutureWarning")
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Form(lambda logits: (logits, 0)), "Form answers with a tuple and not with logits"),
+        (lambda: network().forward, "a method cannot be traced; give the network"),
+        (
+            lambda: torch.jit.trace(network().eval(), IMAGES),
+            "TopLevelTracedModule cannot be traced; give the network",
+        ),
+    ],
+    ids=["tuple", "function", "TorchScript"],
+)
+def test_forms_that_cannot_be_written(make, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export_program(make(), tmp_path / "net.pt2", IMAGES)
+    assert not list(tmp_path.iterdir())
 
 
 class TestFromPixels:

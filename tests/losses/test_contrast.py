@@ -298,10 +298,11 @@ class TestBadInput:
         with pytest.raises(ValueError, match="form is 'exact'; choose one of paper, code"):
             losses.crd_loss(embeddings(), embeddings(), INDICES, memory(), form="exact")
 
-    @pytest.mark.parametrize("name", ["size", "width", "negatives"])
-    def test_counts_of_the_memory(self, name):
-        with pytest.raises(ValueError, match=f"{name} is 0; give 1 or more"):
-            memory(**{name: 0})
+    @pytest.mark.parametrize(("name", "number"), [("size", 0), ("width", 1), ("negatives", 0)])
+    def test_counts_of_the_memory(self, name, number):
+        """Of width 1, embeddings of length 1 are ±1, whatever the networks compute."""
+        with pytest.raises(ValueError, match=f"{name} is {number}; give {number + 1} or more"):
+            memory(**{name: number})
 
     @pytest.mark.parametrize("momentum", [-0.1, 1.0, float("nan")])
     def test_momentum(self, momentum):

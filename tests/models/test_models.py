@@ -303,3 +303,9 @@ def test_options_that_do_not_fit():
 def test_shapes_that_no_network_has(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_weights_that_are_not_trained_are_counted():
+    model = create_model("convnet", 10, in_channels=1, width=4)
+    weights = count_parameters(model)
+    assert count_parameters(model.requires_grad_(False)) == weights

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from kdlib.models import create_model, tap
+from kdlib.models import NoisyTeacher, create_model, tap
+from kdlib.models.taps import embedding_path
 
 
 @pytest.fixture
@@ -324,3 +325,83 @@ def test_a_network_in_ddp(network, images, tmp_path):
         assert hooks(network) == before
     finally:
         torch.distributed.destroy_process_group()
+
+
+class Heads(nn.Module):
+    """Linear layers registered in another order than they are called in, and one that is not called."""
+
+    def __init__(self, join) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(6, 5)
+        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 6), nn.BatchNorm1d(6), nn.Dropout())
+        self.auxiliary = nn.Linear(6, 5)
+        self.spare = nn.Linear(6, 5)
+        self.join = join
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.hidden(x)
+        return self.join(self.classifier(features), self.auxiliary(features))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Heads(lambda logits, _other: logits),
+        Heads(lambda logits, _other: {"logits": logits}),
+        NoisyTeacher(Heads(lambda logits, _other: logits), 1.0),
+        nn.DataParallel(Heads(lambda logits, _other: logits)),
+        Heads(lambda logits, _other: logits).bfloat16(),
+    ],
+    ids=["plain", "key", "control", "wrapped", "half"],
+)
+def test_the_embedding_is_what_enters_the_layer_whose_output_is_the_logits(model, images):
+    state, generator = copy.deepcopy(model.state_dict()), torch.random.get_rng_state()
+    assert embedding_path(model.train(), images) == "classifier:input"
+    assert hooks(model) == 0
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), generator)
+
+
+def test_logits_that_are_made_of_one_layers_output_have_its_embedding(images):
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last, self.first = nn.Linear(6, 5), nn.Linear(3 * 16 * 16, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (self.last(self.first(x.flatten(1))) / 2).log_softmax(1)
+
+    assert embedding_path(Scaled(), images) == "last:input"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            Heads(lambda one, other: (one + other) / 2),
+            r"Heads has several, auxiliary, classifier, that could",
+        ),
+        (nn.Sequential(nn.Conv2d(3, 5, 16), nn.Flatten()), r"Sequential has none that could be it; name the"),
+    ],
+    ids=["two heads", "convolution"],
+)
+def test_embeddings_that_cannot_be_found(model, message, images):
+    with pytest.raises(ValueError, match=message):
+        embedding_path(model, images)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:`torch.jit:FutureWarning")
+def test_networks_without_layers_are_refused(network, images):
+    for model, kind in (
+        (torch.jit.trace(network, images), "TorchScript"),
+        (NoisyTeacher(network.forward, 1.0), "a function"),
+    ):
+        for attempt in (
+            lambda model=model: tap(model, ["layer1"]),
+            lambda model=model: embedding_path(model, images),
+        ):
+            with pytest.raises(
+                ValueError, match=rf"is {kind}, whose layers cannot be tapped; give the nn.Mod"
+            ):
+                attempt()

@@ -67,7 +67,7 @@ class Visit:
 
     def settle(self) -> None:
         """Wait until figures are drawn and nothing moves."""
-        self.page.wait_for_function(LIVE_FIGURES_SETTLED, timeout=10_000)
+        self.page.wait_for_function(LIVE_FIGURES_SETTLED, timeout=60_000)
         self.page.evaluate(AT_REST)
 
     def turn(self, theme: Theme, width: int) -> None:

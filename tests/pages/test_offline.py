@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from ci.offline import FOLDER, pack
+from ci.pages.offline import FOLDER, pack
 
 from .conftest import LIVE_FIGURES_SETTLED, page_names
 from .markup import read
@@ -69,7 +69,7 @@ def test_the_archive_is_alive_from_disk(unpacked: Path, reader: tuple[Page, list
 def test_search_works_in_the_archive(unpacked: Path, reader: tuple[Page, list[str]]) -> None:
     page, wrong = reader
     page.goto(f"{(unpacked / 'search.html').as_uri()}?q=temperature")
-    page.locator('#search-results li a[href^="02-temperature.html"]').first.wait_for(timeout=10_000)
+    page.locator('#search-results li a[href^="02-temperature.html"]').first.wait_for(timeout=60_000)
     assert wrong == []
 
 

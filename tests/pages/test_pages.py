@@ -66,7 +66,7 @@ def test_code_is_accessible(html: Path, theme: Theme, width: int, visit: Callabl
 def test_index_leads_to_the_front_page(visit: Callable[..., Visit]) -> None:
     """Opening the folder's index shows the front page."""
     page = visit("index").page
-    page.wait_for_url("**/intro.html", timeout=10_000)
+    page.wait_for_url("**/intro.html", timeout=60_000)
 
 
 def test_theme_button_changes_the_theme(visit: Callable[..., Visit]) -> None:

@@ -141,12 +141,13 @@ FIRST_FOUND = {
     "τ": "02-temperature",
     "T²": "03-the-kl-loss",
     "KL": "03-the-kl-loss",
-    "soft_target_loss": "03-the-kl-loss",
-    "losses.soft_target_loss": "03-the-kl-loss",
-    "Distiller": "01-why-distil",
-    "kdlib.Distiller": "01-why-distil",
-    "tap": "05-features",
-    "kdlib.losses": "01-why-distil",
+    "soft_target_loss": "api/losses",
+    "losses.soft_target_loss": "api/losses",
+    "Distiller": "api/index",
+    "kdlib.Distiller": "api/index",
+    "tap": "glossary",
+    "kdlib.fit": "api/training",
+    "kdlib.losses": "api/losses",
     "α": "notation",
     "w_h": "notation",
     "κ": "13-did-it-learn",
@@ -160,7 +161,7 @@ def test_search_puts_the_right_page_first(visit: Callable[..., Visit]) -> None:
     for query in FIRST_FOUND:
         visited = visit(f"search?q={quote(query)}")
         first = visited.page.locator("#search-results li a").first
-        first.wait_for(timeout=10_000)
+        first.wait_for(timeout=60_000)
         found[query] = (first.get_attribute("href") or "").partition(".html")[0]
         assert visited.complaints + visited.outside == []
     assert found == FIRST_FOUND

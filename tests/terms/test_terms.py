@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from kdlib import Distiller, create_model, losses
+from kdlib import Distiller, create_model, fit, load_data, losses
+from kdlib.experiments.recipes import TermSpec
 from kdlib.losses.inputs import check_weights
 from kdlib.models import NoisyTeacher, ShuffledTeacher, tap
 from kdlib.models.connectors import Regressor, ReviewFusion, VIDRegressor
@@ -222,6 +223,31 @@ def test_crd_remembers_which_images_it_saw(networks: Networks, batch):
         distiller(batch[0], batch[1])
 
 
+def test_crd_takes_the_labels_that_fit_trains_on():
+    train = load_data("digits").train.balanced(40)
+    curves = []
+    for term in (
+        CRD(labels=train.labels, width=8, negatives=5),
+        CRD(width=8, negatives=5),
+        TermSpec("CRD", {"width": 8, "negatives": 5}).build(),
+        CRD(labels=torch.arange(len(train)), width=8, negatives=5),
+    ):
+        student, teacher = (create_model("convnet", 10, in_channels=1, width=2, seed=s) for s in (0, 1))
+        distiller = Distiller(student, teacher, [term])
+        curves.append(fit(distiller, train, epochs=1, device="cpu", progress=False).epochs["crd"])
+        assert distiller.terms[0].memory.size == len(train)
+    assert curves[0] == curves[1] == curves[2]
+    assert curves[0] != curves[3], "labels of one's own are other negatives"
+
+
+def test_crd_without_labels_says_where_it_gets_them(networks: Networks, batch):
+    distiller = Distiller(*networks, [CRD(width=8, negatives=5)])
+    with pytest.raises(ValueError, match=r"CRD has .*\.connect\(images, train_labels=.* it labels=train"):
+        distiller.connect(batch[0])
+    distiller.connect(batch[0], train_labels=torch.arange(40) % 4)
+    assert distiller.terms[0].memory.class_size.tolist() == [10] * 40
+
+
 def test_connectors_are_trained_beside_the_student_and_start_from_a_seed(networks, batch):
     student, teacher = networks
     states = []
@@ -293,9 +319,7 @@ def test_a_shuffled_teacher_shuffles_its_layers_too(networks, batch):
     control = ShuffledTeacher(teacher, seed=3)
     distiller = Distiller(student, control, [Attention(layers=STAGES), SoftTargets()])
     again = ShuffledTeacher(teacher, seed=3)
-    distiller.connect(batch[0])
-    again(batch[0])  # connecting has asked twice, as this control is asked here
-    again(batch[0])
+    distiller.connect(batch[0])  # a look, after which the control draws as if nobody had asked
     _, values = distiller(*batch)
     s = maps_of(student, batch[0], STAGES)
     t = maps_of(again, batch[0], STAGES)
@@ -328,7 +352,15 @@ def test_settings_that_cannot_be(make, message):
 @pytest.mark.parametrize(
     ("term", "message"),
     [
-        (Hints(layers=EMBEDDING), r"needs maps \(N, C, H, W\), and the student gives \(6, 64\)"),
+        (
+            Review(layers=EMBEDDING),
+            r"Review\(.* needs maps \(N, C, H, W\), and the student gives \(6, 64\) there",
+        ),
+        (OFD(layers=EMBEDDING, norms=["layer1.0.bn2"]), r"OFD\(.* needs maps \(N, C, H, W\)"),
+        (
+            Hints(layers=[("classifier:input", "layer3")]),
+            r"Hints\(.* the student gives \(6, 64\) and the tea",
+        ),
         (OFD(layers=RELUS[:1], norms=["layer1.0.conv2"]), "not a batch norm of 64 channels"),
         (OFD(layers=RELUS[:1], norms=["layer2.0.bn2"]), "not a batch norm of 64 channels"),
         (OFD(layers=RELUS[:1], norms=["layer1.0.norm"]), "no module 'layer1.0.norm'"),

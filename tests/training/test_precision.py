@@ -1,5 +1,7 @@
 """What "auto" means for a precision, and losses that stay in float32 under all of them."""
 
+import logging
+
 import pytest
 import torch
 
@@ -24,6 +26,12 @@ def test_a_large_teacher_counts(monkeypatch):
     assert precision.choose_precision("auto", CPU, *networks) == "bf16-mixed"
 
 
+def test_weights_that_are_not_trained_are_computed_too(monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _device: True)
+    network = create_model("resnet20", 10).requires_grad_(False)
+    assert precision.choose_precision("auto", CPU, network) == "bf16-mixed"
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("bf16", "precision is 'bf16'; choose one of auto, 32-true"), ("16-mixed", "needs a GPU")],
@@ -31,6 +39,14 @@ def test_a_large_teacher_counts(monkeypatch):
 def test_precisions_that_cannot_be(name, message):
     with pytest.raises(ValueError, match=message):
         precision.choose_precision(name, CPU)
+
+
+def test_fabric_says_nothing_and_its_log_stays_as_it_was(caplog):
+    log = logging.getLogger("lightning_fabric.utilities.rank_zero")
+    with caplog.at_level(logging.INFO, logger=log.name):
+        precision.make_fabric(CPU, "bf16-mixed")
+        assert log.level == logging.INFO
+    assert not caplog.records
 
 
 def test_training_in_bfloat16_learns_and_keeps_float32_weights():
