@@ -15,6 +15,8 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -95,7 +97,10 @@ def with_all_it_needs(requirements: list[str]) -> set[str]:
 @cache
 def modules() -> dict[str, set[str]]:
     """For each module at the top, the packages that it belongs to."""
-    found = metadata.packages_distributions()
+    # Once imported, setuptools puts what it brings along on the path: no packages of the environment.
+    path = [place for place in sys.path if "setuptools" not in Path(place).parts]
+    with patch.object(sys, "path", path):
+        found = metadata.packages_distributions()
     return {name: {name_of(package) for package in packages} for name, packages in found.items()}
 
 

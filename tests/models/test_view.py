@@ -187,7 +187,7 @@ def test_a_run_with_another_view_is_another_run(tmp_path, changed):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "there is nothing to change; give a size, normalised with expected"),
+        ({}, "there is nothing to change; give a size, normalised and expected, or an output"),
         ({"size": 0}, "size is 0; give a number of pixels"),
         ({"normalised": OWN}, "give both normalisations or none"),
         ({"expected": OWN}, "give both normalisations or none"),
