@@ -1,4 +1,4 @@
-"""What all tests share: one thread a process, what they may go without, Chromium, a family of recipes."""
+"""What all tests share: one thread a process, what they may go without, and what several rooms test with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -114,3 +115,23 @@ def browser(lacking: Callable[[str, str], NoReturn]) -> Iterator[Browser]:
         lacking("browser", "no Chromium found: apt-get install chromium, or set KDLIB_CHROMIUM to its path")
     with open_browser() as chromium:
         yield chromium
+
+
+@pytest.fixture
+def no_waiting() -> Callable[[], AbstractContextManager[object]]:
+    """A context in which a copy from the CPU to the device `meta` fails that a GPU would finish first.
+
+    That device stands for a GPU: it has no numbers, so whatever reads one back raises there by itself.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class NoWaiting(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            options = kwargs or {}
+            if function is torch.ops.aten._to_copy.default and args[0].device.type != "meta":
+                waits = options.get("device") == torch.device("meta") and not options.get("non_blocking")
+                assert not waits, "a GPU would be waited for"
+            return function(*args, **options)
+
+    return NoWaiting

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kdlib.data.augment import Augmentation, CentreCrop
+from kdlib.data.transfer import send
 
 
 class FileImages(Protocol):
@@ -208,9 +209,9 @@ class Split:
         labels = self.labels.to(device)
 
         def make(chosen: Tensor) -> Batch:
-            indices = chosen.to(device)
-            drawn = None if numbers is None else numbers[chosen].to(device)
-            pixels = images[indices].to(device)
+            indices = send(chosen, device)
+            drawn = None if numbers is None else numbers[chosen]
+            pixels = images[indices] if isinstance(images, Tensor) else send(images[chosen], device)
             return Batch(self.augmentation(pixels, self.mean, self.std, drawn), labels[indices], indices)
 
         wholes = order.split(self.batch_sizes(batch_size))[start:]

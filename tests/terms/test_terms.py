@@ -1,5 +1,7 @@
 """Every term: the loss that it names, the layers that it reads, the connectors that it trains."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -381,3 +383,19 @@ def test_a_classifier_of_one_class_is_refused(batch):
 def test_check_weights_names_the_weight():
     with pytest.raises(ValueError, match="gamma is -1"):
         check_weights(gamma=-1)
+
+
+@pytest.mark.parametrize("term", [HardLabels(), *every_term()], ids=term_id)
+def test_a_step_does_not_wait_for_a_gpu(term, networks, batch, no_waiting, monkeypatch):
+    student, teacher = networks
+    distiller = Distiller(student, teacher, [term]).connect(batch[0])
+    # The first step looks at the answers once.
+    distiller(*batch)
+    distiller.to("meta").train()
+    optimizer = torch.optim.SGD(distiller.parameters(), lr=0.1, momentum=0.9)
+    # torch knows no autocast on that device, not even one that is off.
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    with no_waiting():
+        loss, _ = distiller(*(tensor.to("meta", non_blocking=True) for tensor in batch))
+        loss.backward()
+        optimizer.step()

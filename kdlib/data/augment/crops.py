@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdlib.data.transfer import send
+
 # torchvision's RandomResizedCrop and RandomErasing try so often to find a box that fits.
 ATTEMPTS = 10
 
@@ -21,7 +23,8 @@ class RandomFlip:
 
     def __call__(self, images: Tensor, numbers: Tensor) -> Tensor:
         # Not by the positions of those that are chosen: a GPU would have to tell how many there are.
-        return torch.where(numbers[:, 0, None, None, None] < 0.5, images.flip(-1), images)
+        mirrored = send(numbers[:, 0] < 0.5, images.device)
+        return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class RandomCrop:
     def __call__(self, images: Tensor, numbers: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         padded = self._padded(images)
-        top, left = (numbers * (2 * self.padding + 1)).long().unbind(dim=1)
+        corners = (numbers * (2 * self.padding + 1)).long()
+        top, left = send(corners, images.device).unbind(dim=1)
         rows = top[:, None] + torch.arange(height, device=images.device)
         columns = left[:, None] + torch.arange(width, device=images.device)
         # One index into the flattened picture: several times as fast as one index for each dimension.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from kdlib.data.augment.crops import ATTEMPTS, check_range
+from kdlib.data.transfer import send
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class RandomErasing:
 
     def __call__(self, images: Tensor, numbers: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        top, left, rows, columns = self.boxes(numbers, height, width).unbind(dim=1)
+        top, left, rows, columns = send(self.boxes(numbers, height, width), images.device).unbind(dim=1)
         down = torch.arange(height, device=images.device)
         across = torch.arange(width, device=images.device)
         inside_rows = (down >= top[:, None]) & (down < (top + rows)[:, None])

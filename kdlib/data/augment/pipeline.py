@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from kdlib.data.transfer import send
+
 
 class Transform(Protocol):
     """One step of the way, for a whole batch.
@@ -23,7 +25,7 @@ class Transform(Protocol):
     def is_last(self) -> bool: ...
 
     def __call__(self, images: Tensor, numbers: Tensor) -> Tensor:
-        """Images (N, C, H, W) changed by numbers (N, k) between 0 and 1, both on one device."""
+        """Images (N, C, H, W), anywhere, changed by numbers (N, k) between 0 and 1, on the CPU."""
         ...
 
 
@@ -51,11 +53,12 @@ class Augmentation:
         Args:
             images: shape (N, C, H, W).
             mean, std: of each channel, in units of 0 to 1.
-            numbers: rows of what `draw` gave; None for images that are not trained on.
+            numbers: rows of what `draw` gave, on the CPU: a GPU would have to be waited for where they decide
+                what is done. None for images that are not trained on.
         """
         steps = self.test if numbers is None else self.train
         columns = iter(() if numbers is None else numbers.split([step.numbers for step in steps], dim=1))
-        drawn = [images.new_empty(len(images), 0) if numbers is None else next(columns) for _ in steps]
+        drawn = [torch.empty(len(images), 0) if numbers is None else next(columns) for _ in steps]
         for step, row in zip(steps, drawn, strict=True):
             images = images if step.is_last else step(images, row)
         images = normalize(images, mean, std)
@@ -66,6 +69,7 @@ class Augmentation:
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """uint8 (N, C, H, W) to float32 with the given mean and standard deviation of each channel removed."""
-    scale = 1 / (255 * torch.tensor(std, device=images.device))
-    offset = torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)
-    return torch.addcmul(-offset[:, None, None], images.float(), scale[:, None, None])
+    deviation = torch.tensor(std)
+    scales = torch.stack([-torch.tensor(mean) / deviation, 1 / (255 * deviation)])[..., None, None]
+    offset, scale = send(scales, images.device)
+    return torch.addcmul(offset, images.float(), scale)

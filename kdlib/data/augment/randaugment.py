@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from kdlib.data.transfer import send
+
 # Strengths run from 0 to 30, as in torchvision.
 _BINS = 31
 
@@ -73,7 +75,7 @@ class RandAugment:
         """One operation on every image: 2 · operation, plus 1 where it is negative."""
         changed = images.clone()
         for which in drawn.unique().tolist():
-            members = (drawn == which).nonzero().flatten()
+            members = send((drawn == which).nonzero().flatten(), images.device)
             name, highest, is_signed = _OPERATIONS[which // 2]
             strength = highest * self.magnitude / (_BINS - 1)
             strength = -strength if is_signed and which % 2 else strength

@@ -1,11 +1,13 @@
 """The whole way of an image into a network: order of the transforms, and normalisation."""
 
+import pytest
 import torch
 
-from kdlib.data import Augmentation
+from kdlib.data import Augmentation, Split
 from kdlib.data.augment import (
     CentreCrop,
     RandAugment,
+    RandomCrop,
     RandomErasing,
     RandomFlip,
     RandomResizedCrop,
@@ -49,3 +51,21 @@ def test_nothing_to_do():
 def test_it_says_what_it_is_in_a_record():
     text = repr(Augmentation(train=(RandomFlip(), RandAugment(2, 9))))
     assert text == "Augmentation(train=(RandomFlip(), RandAugment(num_ops=2, magnitude=9)), test=())"
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        RandomFlip(), RandomCrop(2), RandomCrop(2, mode="reflect"), CentreCrop(12), RandomResizedCrop(12),
+        RandAugment(), RandomErasing(p=0.5),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_gpu_is_not_waited_for(step, no_waiting):
+    way = Augmentation(train=(step,))
+    split = Split(pictures(40), torch.arange(40) % 4, tuple("abcd"), MEAN, STD, augmentation=way)
+    batches = split.batches(8, seed=0, augment=True, device="meta")
+    first = next(batches)
+    with no_waiting():
+        rest = list(batches)
+    assert [batch.images.device.type for batch in (first, *rest)] == ["meta"] * 5
