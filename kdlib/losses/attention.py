@@ -61,8 +61,10 @@ def attention_transfer_loss(
         \text{paper: } \sum_j \frac{1}{N} \sum_n \|\hat Q^s_{jn} - \hat Q^t_{jn}\|_2
 
     The two differ in the square and in the division by H·W, so their weights differ by orders of magnitude.
-    The weight 1000 of the literature belongs to "code", which is therefore the default. The paper's weight
-    is β / 2; the half is not inside.
+    The weight 1000 of the literature belongs to "code", which is therefore the default. The β of the paper's
+    experiments is 10³ over the places of a map and the batch size, about 0.1 on CIFAR, before squares that
+    are summed over both: the same 1000, and no weight for "paper". Of the β / 2 in equation 2 the half is
+    not inside.
 
     Args:
         student_features: one layer's activations, shape (N, C, H, W), or a list with one entry per layer.

@@ -24,13 +24,23 @@ def regressor_size(answer: Any) -> str | None:
 
 
 @exercise("5.2")
-def louder(answer: Any) -> str | None:
-    slips: dict[float, str] = {
-        2: "The differences double, but the loss is a mean of their squares.",
-        1: "The hint loss knows no scale: it compares the features as they are.",
-        16: "Both sides double, so the difference doubles, once.",
-    }
-    return answers.number(answer, 4, slips, "Write the loss down with 2 f in place of f, on both sides.")
+def who_is_loud(answer: Any) -> str | None:
+    student, teacher, both = answers.measured(answer, "a", "b", "c")
+    if student != 1:
+        return (
+            "a: the regressor's weights can shrink as the student's features grow; what is left over then?"
+            if student in (4, 2)
+            else "a: the loss that is left over does not fall, either; the regressor was at its optimum."
+        )
+    if teacher == 2:
+        return "b: the errors double, but the loss is a mean of their squares."
+    if teacher != 4:
+        return "b: the teacher's features are what is predicted; no weight makes up for their size."
+    if both == 1:
+        return "c: the two do not cancel; the regressor already took the student's factor out."
+    if both != 4:
+        return "c: take the student's factor first, then the teacher's."
+    return None
 
 
 @exercise("5.3")

@@ -35,12 +35,21 @@ class TestRegressorSize:
         assert says("5.1", answer, words)
 
 
-class TestLouder:
+class TestWhoIsLoud:
     def test_right(self):
-        assert checks.check("5.2", 4).state == "right"
+        assert checks.check("5.2", {"a": 1, "b": 4, "c": 4}).state == "right"
 
     @pytest.mark.parametrize(
-        ("answer", "words"), [(2, "squares"), (1, "no scale"), (16, "once"), (0.5, "Write the loss")]
+        ("answer", "words"),
+        [
+            ({"a": 4, "b": 4, "c": 4}, "weights can shrink"),
+            ({"a": 0.25, "b": 4, "c": 1}, "at its optimum"),
+            ({"a": 1, "b": 2, "c": 2}, "mean of their squares"),
+            ({"a": 1, "b": 1, "c": 1}, "no weight makes up"),
+            ({"a": 1, "b": 4, "c": 1}, "do not cancel"),
+            ({"a": 1, "b": 4, "c": 16}, "student's factor first"),
+            (4, "with the keys 'a', 'b', 'c'"),
+        ],
     )
     def test_wrong(self, answer, words):
         assert says("5.2", answer, words)
