@@ -1,5 +1,6 @@
 """Checkers for the exercises of chapter 7."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from kdlib import losses
 from kdlib.course.checks import answers
 from kdlib.course.checks.exercises import exercise
+from kdlib.experiments import paired_difference
 
 
 @exercise("7.1")
@@ -100,33 +102,45 @@ def average_fsp(answer: Any) -> str | None:
 
 
 @exercise("7.5")
-def numbers_for_eight(answer: Any) -> str | None:
+def square_for_four(answer: Any) -> str | None:
+    mean = (4 + 2 * 2**0.5) / 6
+    side, diagonal = 1 / mean - 1, 2**0.5 / mean - 1
+    right = (4 * side**2 + 2 * diagonal**2) / 12
     slips = {
-        8.0: "Eight would do, but one fewer is enough: two points need only a line.",
-        9.0: "That is for ten classes.",
-        3.0: "A cube has eight corners, but they are not all equally far apart.",
-        2.0: "In the plane only three points can be equally far apart.",
-        28.0: "That is the number of distances.",
-        6.0: "One too few: two points need one dimension, three need two.",
+        2 * right: "The Huber loss is half of the square, up to a difference of 1.",
+        6 * right: "That is the sum over the six pairs; RKD takes their mean.",
+        12 * right: "That is a sum of squares; take the mean over the six pairs, and half of it.",
+        (2**0.5 - 1) ** 2
+        / 6: "You measured in the side of the square; the unit is the mean of its six distances.",
+        (4 * abs(side) + 2 * abs(diagonal))
+        / 6: "Those are the differences themselves; below 1 Huber squares them.",
+        (4 * side**2 + 2 * diagonal**2) / 16: "The mean is over six pairs; a point is no pair with itself.",
+        0.0: "In the plane only three points can be equally far apart, so something is left.",
     }
-    return answers.number(answer, 7.0, slips, "Count up: two points need a line, three a plane.")
+    return answers.number(
+        answer, right, slips, "List the six distances, divide by their mean, compare with 1."
+    )
 
 
 @exercise("7.6")
 def teacher_of_other_digits(answer: Any) -> str | None:
-    before, after = answers.measured(answer, "first weights", "taught")
-    if max(before, after) > 1:
-        return "Give shares between 0 and 1, as `read` returns them."
+    keys = {"first weights", "taught", "shown"}
+    if not (isinstance(answer, Mapping) and set(answer) == keys):
+        raise TypeError(f"the answer is {answer!r}; give a dict with the keys {', '.join(sorted(keys))}.")
+    before, after = ([float(share) for share in answer[key]] for key in ("first weights", "taught"))
+    if len(before) != len(after) or len(after) < 2:
+        return "Give one share for each seed under both keys, of two seeds or more."
+    if min(*before, *after) < 0 or max(*before, *after) > 1:
+        return "Give shares between 0 and 1, as `classified` returns them."
     if before == after:
-        return "Both are of the same network; read the map before the training, too."
-    if after < before:
-        return "The taught student's share is below that of its first weights; have the two changed places?"
-    if after < 0.7:
-        return (
-            f"{after:.0%} is little after 30 epochs; train on alike(data.train), with the loss on distances."
-        )
-    if after > 0.925:
-        return f"{after:.0%} is what a teacher brings that knows the three; train yours without 4, 7 and 9."
+        return "Both lists are of the same networks; look at each map before its training, too."
+    mean = sum(after) / len(after)
+    if mean > 0.9:
+        return f"{mean:.0%} is what a teacher brings that knows the three; train yours without 4, 7 and 9."
+    is_shown = paired_difference(after, before).low > 0
+    if bool(answer["shown"]) != is_shown:
+        where = "lies above zero" if is_shown else "does not lie above zero"
+        return f"The interval of your {len(after)} pairs {where}, so `shown` is {is_shown}."
     return None
 
 

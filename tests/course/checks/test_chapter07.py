@@ -115,20 +115,24 @@ class TestAverageFSP:
         assert says("7.4", function, words)
 
 
-class TestNumbersForEight:
+class TestSquareForFour:
     def test_right(self):
-        assert checks.check("7.5", 7).state == "right"
+        square = torch.tensor([[0.0, 0], [0, 1], [1, 1], [1, 0]], dtype=torch.float64)
+        relative = torch.pdist(square) / torch.pdist(square).mean()
+        loss = F.smooth_l1_loss(relative, torch.ones(6, dtype=torch.float64)).item()
+        assert checks.check("7.5", loss).state == "right"
 
     @pytest.mark.parametrize(
         ("answer", "words"),
         [
-            (8, "one fewer"),
-            (9, "ten classes"),
-            (3, "cube"),
-            (2, "plane"),
-            (28, "number of distances"),
-            (6, "too few"),
-            (100, "Count up"),
+            (0.029437, "half of the square"),
+            (0.088312, "sum over the six pairs"),
+            (0.176624, "sum of squares"),
+            (0.028595, "side of the square"),
+            (0.161753, "differences themselves"),
+            (0.011039, "no pair with itself"),
+            (0, "only three points"),
+            (7, "List the six"),
         ],
     )
     def test_wrong(self, answer, words):
@@ -136,19 +140,32 @@ class TestNumbersForEight:
 
 
 class TestTeacherOfOtherDigits:
-    def test_right(self):
-        assert checks.check("7.6", {"first weights": 0.54, "taught": 0.83}).state == "right"
-
     @pytest.mark.parametrize(
-        ("answer", "words"),
+        ("before", "after", "shown"),
         [
-            ({"first weights": 54, "taught": 83}, "between 0 and 1"),
-            ({"first weights": 0.83, "taught": 0.83}, "same network"),
-            ({"first weights": 0.83, "taught": 0.54}, "changed places"),
-            ({"first weights": 0.54, "taught": 0.6}, "little after 30 epochs"),
-            ({"first weights": 0.54, "taught": 0.97}, "without 4, 7 and 9"),
-            ({"first weights": "54 %", "taught": "83 %"}, "give a number for each key"),
+            ([0.54, 0.62, 0.67], [0.81, 0.71, 0.66], False),
+            ([0.54, 0.62, 0.67], [0.80, 0.87, 0.94], True),
+            ([0.54, 0.62, 0.64], [0.50, 0.63, 0.49], False),
         ],
     )
-    def test_wrong(self, answer, words):
-        assert says("7.6", answer, words)
+    def test_right_whatever_the_seeds_say(self, before, after, shown):
+        answer = {"first weights": before, "taught": after, "shown": shown}
+        assert checks.check("7.6", answer).state == "right"
+
+    @pytest.mark.parametrize(
+        ("before", "after", "shown", "words"),
+        [
+            ([54, 62, 67], [81, 71, 66], False, "between 0 and 1"),
+            ([0.8, 0.7], [0.8, 0.7], False, "same networks"),
+            ([0.54], [0.81], True, "one share for each seed"),
+            ([0.54, 0.62], [0.81], True, "one share for each seed"),
+            ([0.54, 0.62, 0.67], [0.93, 0.92, 0.97], True, "without 4, 7 and 9"),
+            ([0.54, 0.62, 0.67], [0.81, 0.71, 0.66], True, "does not lie above zero"),
+            ([0.54, 0.62, 0.67], [0.80, 0.87, 0.94], False, "lies above zero"),
+        ],
+    )
+    def test_wrong(self, before, after, shown, words):
+        assert says("7.6", {"first weights": before, "taught": after, "shown": shown}, words)
+
+    def test_of_another_form(self):
+        assert says("7.6", {"first weights": [0.5, 0.6], "taught": [0.8, 0.7]}, "with the keys")
