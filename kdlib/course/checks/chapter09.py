@@ -151,6 +151,19 @@ def fewer_to_pick_from(answer: Any) -> str | None:
     return None
 
 
+@exercise("9.7")
+def last_column(answer: Any) -> str | None:
+    if not isinstance(answer, str):
+        raise TypeError(f"the answer is {answer!r}; give the row's name, as a string.")
+    gains = {"Logits": (1.00, "+1.0"), "ST": (1.75, "+1.8"), "AT": (0.625, "+0.65"), "FSP": (0.45, "+0.5")}
+    if answer in gains:
+        gain, printed = gains[answer]
+        return f"{answer} comes to {gain:.3g}, and {printed} is printed, which is that but for rounding."
+    if answer == "ST + AT":
+        return None
+    return f"{answer!r} is no row with a gain; those are {', '.join(gains)} and ST + AT."
+
+
 def _two_numbers(value: Any) -> tuple[float, float]:
     try:
         low, high = (float(number) for number in value)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kdlib.course import checks
+from kdlib.experiments import published
 
 COMMAND = (
     "kd run cifar/methods/cifar100/110-20/st --profile full --device cuda:1 --seed 5 "
@@ -18,7 +19,7 @@ def says(number, answer, words):
     return feedback.state == "wrong" and words in feedback.message
 
 
-@pytest.mark.parametrize("number", ["9.1", "9.2", "9.3", "9.4", "9.5", "9.6"])
+@pytest.mark.parametrize("number", ["9.1", "9.2", "9.3", "9.4", "9.5", "9.6", "9.7"])
 def test_an_exercise_not_begun_is_open(number):
     assert checks.check(number, ...).state == "open"
 
@@ -176,3 +177,27 @@ class TestFewerToPickFrom:
     )
     def test_wrong(self, answer, words):
         assert says("9.6", answer, words)
+
+
+class TestLastColumn:
+    def test_right(self):
+        assert checks.check("9.7", "ST + AT").state == "right"
+
+    @pytest.mark.parametrize(
+        ("answer", "words"), [("AT", "but for rounding"), ("ST", "1.75"), ("baseline", "no row with a gain")]
+    )
+    def test_wrong(self, answer, words):
+        assert says("9.7", answer, words)
+
+    def test_the_gains_in_its_answers_are_those_of_the_table(self):
+        table = published("001-methods")
+        columns = [name for name in table.columns if name != "avg"]
+        average = {row: sum(table.cell(row, name).value for name in columns) / 4 for row in table.rows}
+        for row in ("Logits", "ST", "AT", "FSP"):
+            gain, printed = 100 * (average[row] - average["baseline"]), table.cell(row, "avg").printed
+            message = checks.check("9.7", row).message
+            assert f"comes to {gain:.3g}," in message
+            assert f"{message.split(', and ')[1].split(' is printed')[0]})" in printed
+
+    def test_no_name(self):
+        assert "row's name" in checks.check("9.7", 1.25).message
