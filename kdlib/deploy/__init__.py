@@ -8,6 +8,7 @@ from kdlib.deploy.export import (
     load_onnx,
     load_program,
     pixels,
+    quantize_onnx,
 )
 from kdlib.deploy.latency import Latency, measure_latency
 
@@ -21,4 +22,5 @@ __all__ = [
     "load_program",
     "measure_latency",
     "pixels",
+    "quantize_onnx",
 ]

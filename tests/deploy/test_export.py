@@ -12,7 +12,16 @@ from torch import nn
 from torch.nn.utils import prune
 
 from kdlib import create_model, load_data, predict
-from kdlib.deploy import Exported, FromPixels, export_onnx, export_program, load_onnx, load_program, pixels
+from kdlib.deploy import (
+    Exported,
+    FromPixels,
+    export_onnx,
+    export_program,
+    load_onnx,
+    load_program,
+    pixels,
+    quantize_onnx,
+)
 from kdlib.deploy.export import Network
 
 pytestmark = pytest.mark.xdist_group("export")  # of files that are written once
@@ -296,3 +305,31 @@ class TestPixels:
         batch = next(test.batches(2)).images
         mean, std = (torch.tensor(values)[:, None, None] for values in (test.mean, test.std))
         torch.testing.assert_close(found / 255, batch * std + mean, rtol=0, atol=0.5 / 255 + 1e-5)
+
+
+@needs_onnx
+def test_in_eight_bits_it_answers_nearly_as_before(tmp_path):
+    data = load_data("digits")
+    packed = FromPixels(create_model("resnet20", 10, in_channels=1, seed=0).eval(), data.train)
+    images = pixels(data.train, 100)
+    whole = export_onnx(packed, tmp_path / "whole.onnx", images[:4])
+    small = quantize_onnx(whole.path, tmp_path / "small.onnx", images)
+    before, after = load_onnx(whole.path)(images), load_onnx(small.path)(images)
+    largest = ((after - before).abs().max() / before.abs().max()).item()
+    assert small.difference == pytest.approx(largest)
+    assert 0 < largest < 0.2
+    assert small.size == small.path.stat().st_size < whole.size / 2
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["small.onnx", "whole.onnx"]
+
+
+@needs_onnx
+def test_what_cannot_be_quantised(tmp_path):
+    images = torch.zeros(4, 1, 8, 8)
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.onnx"):
+        quantize_onnx(tmp_path / "none.onnx", tmp_path / "small.onnx", images)
+    export_onnx(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval(), tmp_path / "whole.onnx", images)
+    with pytest.raises(ValueError, match=r"give one that ends in '\.onnx'"):
+        quantize_onnx(tmp_path / "whole.onnx", tmp_path / "small.pt2", images)
+    with pytest.raises(ValueError, match="there is no image"):
+        quantize_onnx(tmp_path / "whole.onnx", tmp_path / "small.onnx", images[:0])
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.onnx"]
