@@ -162,8 +162,7 @@ def quantize_onnx(path: str | os.PathLike[str], to: str | os.PathLike[str], imag
         ValueError: the new path ends otherwise, or there is no image.
 
     Reference:
-        Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-        Inference", 2018.
+        Jacob et al., CVPR 2018, arXiv:1712.05877.
     """
     file, target = _there(path), given_path(to, "file")
     if target.suffix != ".onnx":
