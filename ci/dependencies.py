@@ -34,7 +34,9 @@ class Library:
         self.root = root
         self._needed: dict[str, frozenset[str]] = {}
         self._trees: dict[str, ast.Module] = {}
-        self._hashes: dict[Path, str] = {}
+        self._hashes: dict[Path, tuple[str, str]] = {}
+        self._listings: dict[Path, list[Path]] = {}
+        self._beside: dict[str, list[Path]] = {}
 
     def files(self, number: str, sources: Iterable[str]) -> list[Path]:
         """The files that the outputs of a chapter depend on, in a fixed order.
@@ -67,8 +69,9 @@ class Library:
         """The files' places in the repository and the hashes of their contents, each read once."""
         for file in files:
             if file not in self._hashes:
-                self._hashes[file] = hashlib.sha256(file.read_bytes()).hexdigest()
-        return [(file.relative_to(self.root).as_posix(), self._hashes[file]) for file in files]
+                place = file.relative_to(self.root).as_posix()
+                self._hashes[file] = (place, hashlib.sha256(file.read_bytes()).hexdigest())
+        return [self._hashes[file] for file in files]
 
     def _closure(self, names: set[str]) -> set[str]:
         """The modules and all that these import, directly or not."""
@@ -121,9 +124,13 @@ class Library:
                             return self._home(source, alias.name)
         return module
 
-    def _assets(self, name: str) -> Iterator[Path]:
+    def _assets(self, name: str) -> list[Path]:
         """Files beside a module that are not Python: those of its name, and those of no module's."""
-        module = self._modules[name]
+        if name not in self._beside:
+            self._beside[name] = list(self._files_beside(self._modules[name]))
+        return self._beside[name]
+
+    def _files_beside(self, module: Path) -> Iterator[Path]:
         stems = {path.stem for path in module.parent.glob("*.py")}
         for path in module.parent.iterdir():
             if path.is_dir():
@@ -137,23 +144,29 @@ class Library:
         """Records and published tables that a cell names; all where a name is not written there."""
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and _called(node) in _READERS and not _names_something(node):
-                yield from files_below(self.root / "data")
+                yield from self._below(self.root / "data")
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield from self._named(node.value)
+
+    def _below(self, path: Path) -> list[Path]:
+        """The files below a folder, listed once: cells name the same thousands of records."""
+        if path not in self._listings:
+            self._listings[path] = list(files_below(path))
+        return self._listings[path]
 
     def _named(self, text: str) -> Iterator[Path]:
         """The files of data/ that a text names: records, or a published table and its runs'."""
         first = text.partition("/")[0]
         if _NAME.fullmatch(first):
-            yield from files_below(self.root / "data" / "results" / first)
+            yield from self._below(self.root / "data" / "results" / first)
         table = self.root / "data" / "published" / f"{text}.csv"
         if _NAME.fullmatch(text) and table.is_file():
             yield table
-            yield from files_below(table.parent / "sources.toml")
+            yield from self._below(table.parent / "sources.toml")
             with table.open(encoding="utf-8", newline="") as file:
                 families = {(row.get("recipe") or "").partition("/")[0] for row in csv.DictReader(file)}
             for family in families - {""}:
-                yield from files_below(self.root / "data" / "results" / family)
+                yield from self._below(self.root / "data" / "results" / family)
 
 
 def tree_hash(paths: Iterable[Path]) -> str:

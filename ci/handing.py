@@ -13,13 +13,19 @@ NAME = "records.zip"
 
 
 def pack(repository: Repository) -> None:
-    """Pack the records that the commit does not have, for another machine, into _build/records.zip."""
-    # Imported here because it takes torch along.
+    """Pack the records that the commit does not have, for another machine, into _build/records.zip.
+
+    Where there are none, there is no such file afterwards.
+    """
+    places = new_places(repository)
+    if not places:
+        (repository.build / NAME).unlink(missing_ok=True)
+        return
+    # Imported here because it takes torch along, which is seconds.
     from kdlib.experiments.packing import pack_records
 
     results = repository.root / "data" / "results"
-    records = {place: (results / place).read_bytes() for place in new_places(repository)}
-    pack_records(records, repository.build / NAME)
+    pack_records({place: (results / place).read_bytes() for place in places}, repository.build / NAME)
 
 
 def new_places(repository: Repository) -> list[str]:
@@ -39,11 +45,14 @@ def take_in(repository: Repository, folders: Sequence[Path]) -> Iterator[str]:
 
     A file is taken as a whole or not at all. Where two have one record otherwise, it stays as it was.
     """
-    from kdlib.experiments.packing import unpack_records
+    handed_in = sorted(path for folder in folders for path in folder.rglob(NAME))
+    if not handed_in:
+        return
+    from kdlib.experiments.packing import unpack_records  # seconds, as above
 
     taken: dict[str, tuple[bytes, Path]] = {}
     disputed: set[str] = set()
-    for file in sorted(path for folder in folders for path in folder.rglob(NAME)):
+    for file in handed_in:
         try:
             records = unpack_records(file)
         except ValueError as error:
