@@ -1,6 +1,5 @@
 """Checkers for the exercises of chapter 4."""
 
-import math
 from typing import Any
 
 import torch
@@ -12,36 +11,45 @@ from kdlib.course.checks.exercises import exercise
 
 @exercise("4.1")
 def matching_weight(answer: Any) -> str | None:
+    right = 0.5 / 20**2
     slips = {
-        1.0: "The limit is not the logit loss itself, but half of it.",
-        2.0: "It is the other way round: the soft-target loss becomes half of the logit loss.",
-        0.05: "You divided by the ten classes; the logit loss is a mean over them already.",
-        5.0: "You multiplied by the ten classes; the logit loss is a mean over them already.",
-        0.0: "T² keeps the gradient from vanishing at high temperature.",
+        0.5: "That is with the factor T², which this program has not.",
+        2 * right: "The limit is not the logit loss itself, but half of it.",
+        4 * right: "It is the other way round: the soft-target loss becomes half of the logit loss.",
+        20 * right: "Without T² the gradient shrinks with 1/T², not with 1/T.",
+        0.5 * 20**2: "Without T² the gradient is smaller, not larger; divide by T².",
+        right / 101: "You divided by the classes; the logit loss is a mean over them already.",
+        right * 101: "You multiplied by the classes; the logit loss is a mean over them already.",
+        0.0: "It is small, but not nothing: compare the two losses in the limit.",
     }
     return answers.number(
-        answer, 0.5, slips, "Compare the two losses in the limit: one is a multiple of the other."
+        answer, right, slips, "Compare the two losses in the limit: one is a multiple of the other."
     )
 
 
 @exercise("4.2")
 def choose_then_report(answer: Any) -> str | None:
-    val, test = {1: 0.84, 2: 0.91, 4: 0.93, 8: 0.92}, {1: 0.83, 2: 0.90, 4: 0.91, 8: 0.94}
+    val = {1: [0.84, 0.85, 0.83], 2: [0.90, 0.91, 0.95], 4: [0.93, 0.94, 0.92], 8: [0.92, 0.90, 0.91]}
+    test = {1: [0.83, 0.84, 0.82], 2: [0.89, 0.90, 0.88], 4: [0.90, 0.925, 0.905], 8: [0.93, 0.94, 0.95]}
     value = answers.called(answer, val, test)
     if not (isinstance(value, tuple | list) and len(value) == 2):
         raise TypeError(f"the function returns {value!r}; return the temperature and the accuracy.")
     temperature, accuracy = value
-    if temperature == 8:
-        return "You chose by the test accuracy; what is chosen on the test images cannot be reported on them."
-    if temperature == 1:
-        return "You chose the lowest accuracy; use max."
+    chosen_wrongly = {
+        8: "You chose by the test accuracy; what is chosen on the test images cannot be reported on them.",
+        2: "You chose by the best single run; compare the means over the seeds.",
+        1: "You chose the lowest accuracy; use max.",
+    }
     if temperature != 4:
-        return f"It returns {temperature!r}; the temperature with the highest validation accuracy is 4."
-    if math.isclose(accuracy, 0.93):
-        return "You report the validation accuracy, which did the choosing and is therefore too high."
-    if not math.isclose(accuracy, 0.91):
-        return f"It reports {accuracy}; the test accuracy at the chosen temperature is 0.91."
-    return None
+        otherwise = f"It returns {temperature!r}; the temperature with the highest mean on validation is 4."
+        return chosen_wrongly.get(temperature, otherwise)
+    slips = {
+        0.93: "You report the validation accuracy, which did the choosing and is therefore too high.",
+        0.925: "You report the best seed; the mean over the seeds is what another run can expect.",
+        0.90: "You report one seed; the mean over the seeds is what another run can expect.",
+    }
+    otherwise = f"It reports {accuracy}; the mean test accuracy at the chosen temperature is 0.91."
+    return answers.number(accuracy, 0.91, slips, otherwise)
 
 
 @exercise("4.3")
