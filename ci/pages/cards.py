@@ -40,6 +40,10 @@ HOW_MEASURED = (
     "step on the labels with the teacher's answers; runs of a quarter of an hour or more are compiled. "
     "Measured on {where}."
 )
+HOW_COMPARED = (
+    "Over labels: points that the method adds to labels alone, with the 95 % interval over the same seeds. All "
+    "students have 50 labelled digits, but each chapter has a setting of its own: compare within one chapter."
+)
 _PLACE = re.compile(r"^% generated: (\w+)$", re.MULTILINE)
 _GAIN = re.compile(r"\{gain\}`([\w-]+)`")
 _CODE = re.compile(r"`([^`]+)`")
@@ -197,12 +201,21 @@ def published_text(method: Method, folder: Path) -> str:
 
 def overview(methods: Sequence[Method], costs: Costs | None) -> str:
     """All methods in one table, by what they compare."""
-    header = ("method", "what is compared", "same widths?", "extra", "time added", "in the course")
+    header = (
+        "method",
+        "what is compared",
+        "same widths?",
+        "extra",
+        "time added",
+        "over labels",
+        "in the course",
+    )
     by_kind = {
         kind: [overview_row(method, costs) for method in of_kind]
         for kind, of_kind in groupby(methods, key=lambda method: method.kind)
     }
-    return table(header, by_kind, HOW_MEASURED.format(where=costs.where) if costs else "", "methods")
+    measured = HOW_MEASURED.format(where=costs.where) if costs else ""
+    return table(header, by_kind, f"{HOW_COMPARED} {measured}".strip(), "methods")
 
 
 def overview_row(method: Method, costs: Costs | None) -> list[str]:
@@ -217,7 +230,15 @@ def overview_row(method: Method, costs: Costs | None) -> list[str]:
         chapter = f'<a href="../{method.chapter}.html">chapter\N{NO-BREAK SPACE}{number}</a>'
     name = f'<a href="{method.slug}.html">{html.escape(method.title)}</a>'
     told = (html.escape(text, quote=False) for text in (method.compares, method.widths, method.extra))
-    return [name, *told, time, chapter]
+    return [name, *told, time, over_labels(method), chapter]
+
+
+def over_labels(method: Method) -> str:
+    """What a method adds to labels alone, and the chapter whose setting that is."""
+    found = next((each for each in method.ours if each.key == "labels"), None)
+    if found is None or found.taught is None or not found.seeds:
+        return NOT_RUN
+    return f"{gain_of(found)}, ch.\N{NO-BREAK SPACE}{int(found.taught.experiment[:2])}"
 
 
 def table(header: Sequence[str], groups: Groups, caption: str, kind: str = "numbers") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 import shutil
 from functools import cache
@@ -254,6 +255,20 @@ def test_costs_are_those_of_the_measurement_that_is_kept(staged: Path) -> None:
     assert overview.count('<th scope="row">') == len(SLUGS)
     assert "not measured yet" not in overview
     assert f"<td>{100 * row['share']:.0f} %</td>" in overview
+
+
+def test_the_overview_tells_each_method_over_labels_and_in_which_chapter(staged: Path) -> None:
+    overview = (staged / "index.md").read_text(encoding="utf-8")
+    assert "not run yet" not in overview
+    record = experiments.recorded("08-logits-again", "short")
+    pair = [
+        [run.final["accuracy"] for run in record[label]] for label in ("DKD, weight 3", "labels, weight 1")
+    ]
+    mean, low, high = experiments.paired_difference(*pair).signed(100, 1)
+    (row,) = re.findall(r'<a href="dkd.html">.*', overview)
+    assert f"<td>{mean} ({low} to {high}), ch.\N{NO-BREAK SPACE}8</td>" in row
+    without = dataclasses.replace(every()["dkd"], ours=())
+    assert cards.over_labels(without) == "not run yet"
 
 
 def test_without_a_measurement_nothing_is_said_to_be_measured() -> None:
