@@ -41,8 +41,8 @@ HOW_MEASURED = (
     "Measured on {where}."
 )
 HOW_COMPARED = (
-    "Over labels: points that the method adds to labels alone, with the 95 % interval over the same seeds. All "
-    "students have 50 labelled digits, but each chapter has a setting of its own: compare within one chapter."
+    "Over labels: points that the method adds to labels alone, with the 95 % interval over the same seeds. "
+    "All students have 50 labelled digits, but each chapter a setting of its own: compare within one chapter."
 )
 _PLACE = re.compile(r"^% generated: (\w+)$", re.MULTILINE)
 _GAIN = re.compile(r"\{gain\}`([\w-]+)`")

@@ -261,10 +261,10 @@ def test_the_overview_tells_each_method_over_labels_and_in_which_chapter(staged:
     overview = (staged / "index.md").read_text(encoding="utf-8")
     assert "not run yet" not in overview
     record = experiments.recorded("08-logits-again", "short")
-    pair = [
+    taught, alone = (
         [run.final["accuracy"] for run in record[label]] for label in ("DKD, weight 3", "labels, weight 1")
-    ]
-    mean, low, high = experiments.paired_difference(*pair).signed(100, 1)
+    )
+    mean, low, high = experiments.paired_difference(taught, alone).signed(100, 1)
     (row,) = re.findall(r'<a href="dkd.html">.*', overview)
     assert f"<td>{mean} ({low} to {high}), ch.\N{NO-BREAK SPACE}8</td>" in row
     without = dataclasses.replace(every()["dkd"], ours=())
