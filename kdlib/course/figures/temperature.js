@@ -130,7 +130,7 @@ function render({ model, el }) {
         format: (v) => signed(v, 3),
         bold: label,
         ticks: [-reach, 0, reach],
-        ends: ["← raises z", "lowers z →"],
+        ends: others ? [] : ["← raises z", "lowers z →"], // no room beside long names
       });
       const c = ranked(scaled.map(Math.abs))[0];
       const sizes = `${signed(plain[c], 3)} for KL alone, ${signed(scaled[c], 3)} times T squared`;

@@ -40,6 +40,7 @@ class TemperatureFigure(LiveFigure):
 
     _esm = module("temperature")
     controls = ("example", "temperature")
+    size = (9.6, 3.2)
 
     example = traitlets.Int(0).tag(sync=True)
     temperature = traitlets.Float(4.0).tag(sync=True)
@@ -94,7 +95,8 @@ class TemperatureFigure(LiveFigure):
     def _row_names(self) -> list[str]:
         classes, rows = self.state["classes"], self._rows()
         others = len(classes) - len(rows)
-        return [classes[c] for c in rows] + ([f"{others} others"] if others else [])
+        names = [classes[c] for c in rows] + ([f"{others} others"] if others else [])
+        return [f"{name[:13]}…" if len(name) > 14 else name for name in names]
 
     def alt_text(self) -> str:
         classes, logits = self.state["classes"], self._logits()
