@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from nbclient import NotebookClient
 from scipy import stats
 
@@ -268,7 +269,7 @@ def test_classes_without_a_bar_of_their_own_share_one():
         *(names[c] for c in best),
         "26 others",
     ]
-    widths = [bar.get_width() for bar in probabilities.patches]
+    widths = [bar.get_width() for bar in probabilities.patches if isinstance(bar, Rectangle)]
     np.testing.assert_allclose(widths, [*p[best], 1 - p[best].sum()], atol=1e-6)
 
 
