@@ -60,10 +60,18 @@ def images(values: Any, count: int) -> dict[str, Any]:
     return {"shape": list(found.shape), "bytes": base64.b64encode(found.tobytes()).decode("ascii")}
 
 
-def class_names(classes: Sequence[Any] | None, count: int) -> list[str]:
-    """The names of `count` classes, as strings; their numbers where no names are given."""
-    if not 2 <= count <= MOST_CLASSES:
+def class_names(classes: Sequence[Any] | None, count: int, shown: int | None = None) -> list[str]:
+    """The names of `count` classes, as strings; their numbers where no names are given.
+
+    A figure shows all of them, or so many as `shown` says.
+    """
+    if shown is None and not 2 <= count <= MOST_CLASSES:
         raise ValueError(f"a live figure shows 2 to {MOST_CLASSES} classes, but the logits have {count}")
+    if shown is not None and not 1 <= shown <= min(MOST_CLASSES, count - 1):
+        raise ValueError(
+            f"likeliest must be from 1 to {MOST_CLASSES}, and below the {count} classes of the logits, "
+            f"but is {shown}"
+        )
     names = [str(name) for name in (range(count) if classes is None else classes)]
     if len(names) != count:
         raise ValueError(f"classes must name the {count} classes of the logits, but has {len(names)} names")

@@ -21,6 +21,7 @@ import {
   sum,
   temperatureStops,
   thumbnails,
+  tickValues,
   topClasses,
 } from "./kit.js";
 
@@ -40,12 +41,24 @@ const gradientOfKL = (logits, temperature) =>
 
 /**
  * @param {Host<
- *   { logits: number[][], labels: number[], classes: string[], images: Packed },
+ *   { logits: number[][], names: string[], labels: number[], classes: string[], likeliest: number, images: Packed },
  *   { example: number, temperature: number }
  * >} host
  */
 function render({ model, el }) {
-  const { logits, labels, classes, images } = model.get("state");
+  const { logits, names, labels, classes, likeliest, images } = model.get("state");
+  const others = classes.length - likeliest;
+  // The classes with bars of their own; all others share the last bar.
+  const rows = logits.map((z) => (others ? ranked(z).slice(0, likeliest) : range(z.length)));
+  /** @type {(values: number[]) => number[]} */
+  const inRows = (values) => {
+    const own = rows[model.get("example")].map((c) => values[c]);
+    return others ? [...own, sum(values) - sum(own)] : own;
+  };
+  const rowNames = () => [
+    ...rows[model.get("example")].map((c) => classes[c]),
+    ...(others ? [`${others} others`] : []),
+  ];
   const stops = temperatureStops(...LIMITS);
   const uniform = Math.log(classes.length);
   const now = () => {
@@ -65,7 +78,7 @@ function render({ model, el }) {
   const digits = thumbnails({
     label: "Image",
     images,
-    names: labels.map((label) => classes[label]),
+    names,
     onChange: change(model, "example"),
   });
   const heat = slider({
@@ -78,13 +91,13 @@ function render({ model, el }) {
 
   const probabilities = panel({
     title: "Teacher’s probabilities",
-    legend: [["", "bold: the label"]],
+    legend: labels.length ? [["", "bold: the label"]] : [],
     draw(width) {
       const { probabilities: p, label } = now();
-      const series = [{ kind: "kd-accent", values: p }];
+      const series = [{ kind: "kd-accent", values: inRows(p) }];
       const drawn = bars({
         width,
-        labels: classes,
+        labels: rowNames(),
         series,
         domain: [0, 1],
         format: (v) => fixed(v, 3),
@@ -103,21 +116,21 @@ function render({ model, el }) {
     ],
     draw(width) {
       const { z, plain, scaled, label } = now();
-      const largest = Math.max(...stops.flatMap((t) => gradientOfKL(z, t).map((g) => Math.abs(t * t * g))));
+      const largest = Math.max(...stops.flatMap((t) => inRows(gradientOfKL(z, t)).map((g) => Math.abs(t * t * g))));
       const reach = axisLimit(largest);
       const series = [
-        { kind: "kd-plain", values: plain },
-        { kind: "kd-accent", values: scaled },
+        { kind: "kd-plain", values: inRows(plain) },
+        { kind: "kd-accent", values: inRows(scaled) },
       ];
       const drawn = bars({
         width,
-        labels: classes,
+        labels: rowNames(),
         series,
         domain: [-reach, reach],
         format: (v) => signed(v, 3),
         bold: label,
         ticks: [-reach, 0, reach],
-        ends: ["← raises z", "lowers z →"],
+        ends: others ? [] : ["← raises z", "lowers z →"], // no room beside long names
       });
       const c = ranked(scaled.map(Math.abs))[0];
       const sizes = `${signed(plain[c], 3)} for KL alone, ${signed(scaled[c], 3)} times T squared`;
@@ -146,7 +159,7 @@ function render({ model, el }) {
         },
         y: {
           domain: [0, uniform * 1.12],
-          ticks: range(Math.floor(uniform * 2) + 1).map((i) => i / 2),
+          ticks: tickValues(0, uniform),
           format: (v) => fixed(v, 1),
         },
         lines: [{ kind: "kd-accent", points: stops.map((t) => [t, entropy(z, t)]) }],

@@ -12,6 +12,8 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from nbclient import NotebookClient
 from scipy import stats
 
@@ -253,6 +255,24 @@ def test_controls_can_be_set_and_read():
     assert "labelled b, at temperature 2.5" in figure.alt_text()
 
 
+def test_classes_without_a_bar_of_their_own_share_one():
+    logits = np.random.default_rng(0).normal(scale=2, size=(2, 30))
+    names = [f"class {c}" for c in range(30)]
+    shown = TemperatureFigure(logits, IMAGES, ["a cat", "a dog"], names, likeliest=4)
+    assert "to an image of a cat, at temperature 4" in shown.alt_text()
+    best = np.argsort(-logits[0])[:4]
+    p = torch.softmax(torch.tensor(logits[0]) / 4, dim=0).numpy()
+    figure = Figure()
+    shown.draw(figure)
+    probabilities = figure.axes[0]
+    assert [label.get_text() for label in probabilities.get_yticklabels()] == [
+        *(names[c] for c in best),
+        "26 others",
+    ]
+    widths = [bar.get_width() for bar in probabilities.patches if isinstance(bar, Rectangle)]
+    np.testing.assert_allclose(widths, [*p[best], 1 - p[best].sum()], atol=1e-6)
+
+
 def temperature_figure(logits=LOGITS, images=IMAGES, labels=(0, 1), classes="abc", **controls):
     return TemperatureFigure(logits, images, labels, classes, **controls)
 
@@ -345,6 +365,10 @@ FAULTS = {
     ),
     "a name too few": (lambda: temperature_figure(classes="ab"), "name the 3 classes .* has 2 names"),
     "too many classes": (lambda: temperature_figure(logits=np.zeros((2, 100))), "shows 2 to 20 classes"),
+    "a bar for every class": (
+        lambda: temperature_figure(likeliest=3),
+        "likeliest must be from 1 to 20, and below the 3 classes of the logits, but is 3",
+    ),
     "cold": (lambda: temperature_figure(temperature=0), "temperature must be from 0.1 to 50, but is 0"),
     "a NaN temperature": (lambda: temperature_figure(temperature=np.nan), "temperature must be from 0.1"),
     "no probabilities": (

@@ -341,6 +341,21 @@ def test_without_scripts_the_picture_stays(open_html, html_of, figure):
     assert picture.bounding_box()["height"] > 200
 
 
+def test_classes_without_a_bar_of_their_own_share_one(open_html):
+    logits = np.random.default_rng(0).normal(scale=2, size=(2, 30))
+    images, names = np.zeros((2, 3, 8, 8), dtype=np.uint8), [f"class {c}" for c in range(30)]
+    page = open_html(TemperatureFigure(logits, images, ["a cat", "a dog"], names, likeliest=4).page())
+    for image in (0, 1):
+        page.get_by_role("radio").nth(image).check(force=True)
+        p, best = softened(logits[image], 4), np.argsort(-logits[image])[:4]
+        panel = page.locator("svg").first
+        labels = panel.locator(".kd-name").all_text_contents()
+        assert labels == [*(names[c] for c in best), "26 others"]
+        written = [float(number) for number in panel.locator(".kd-number").all_text_contents()]
+        np.testing.assert_allclose(written, [*p[best], 1 - p[best].sum()], atol=6e-4)
+        np.testing.assert_allclose(numbers(page, "probabilities"), p, atol=1e-6)
+
+
 def test_class_names_are_text_never_markup(open_html):
     names = ["</script><b>bold</b>", "<!-- &amp;", "c"]
     shown = TemperatureFigure(np.eye(3), np.zeros((3, 8, 8), dtype=np.uint8), [0, 1, 2], names, temperature=1)
