@@ -38,6 +38,14 @@ def test_every_command_is_a_make_target_or_a_script(workflow: Path) -> None:
             assert (script.is_file(), os.access(script, os.X_OK), rest) == (True, True, []), command
 
 
+def test_an_action_of_others_is_pinned_by_its_commit() -> None:
+    used = [line for workflow in WORKFLOWS for line in workflow.read_text().splitlines() if "uses:" in line]
+    assert len(used) > 20, "a test that looks in the wrong place"
+    for line in used:
+        name = line.partition("uses:")[2].split()[0]
+        assert re.fullmatch(r"actions/[\w/-]+@v\d+|\./[\w./-]+|[\w/-]+@[0-9a-f]{40}", name), name
+
+
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_code_of_a_fork_gets_no_secret_and_no_runner_of_ours(workflow: Path) -> None:
     text = workflow.read_text()
