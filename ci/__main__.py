@@ -54,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
     pins = add("pins", help="lock what pyproject.toml asks for in ci/requirements, for every system")
     pins.add_argument("--upgrade", action="store_true", help="at the newest versions, not those of before")
     add("pre-commit", help="let git run the quick checks before each commit, from now on")
+    address = add("address", help="change the course's address wherever it is written")
+    address.add_argument("new", help="of the repository, as in https://github.com/OWNER/NAME")
     add("picture", help="copy the first figure of chapter 1 to .github/picture.png, for the README")
     add("help", help="show this text")
     return commands

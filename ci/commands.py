@@ -62,6 +62,10 @@ def run(root: Path, options: argparse.Namespace) -> int:
                 from ci import bench
 
                 return bench.bench(repository, options.only, options.keep)
+            case "address":
+                from ci import address
+
+                return address.move(repository, options.new)
             case "pre-commit":
                 return subprocess.run([sys.executable, "-m", "pre_commit", "install"], cwd=root).returncode
             case "picture":
