@@ -54,6 +54,11 @@ class Repository:
         """The last good pages."""
         return self.build / "html"
 
+    @property
+    def notebooks(self) -> Path:
+        """The chapters with their outputs, as they are shared."""
+        return self.build / "notebooks"
+
     def executed(self, profile: str, slug: str) -> Path:
         """The last good execution of a chapter in a profile."""
         return self.build / "executed" / profile / f"{slug}.ipynb"
