@@ -64,6 +64,7 @@ def test_the_parameters_that_ran_are_told_and_not_run_again(executed: Repository
 def test_the_page_and_its_download_are_pinned_where_a_commit_is_given(
     executed: Repository, job_of: JobOf
 ) -> None:
+    job_of("01", "short").output.unlink()
     for commit, pinned in ((COMMIT, True), (None, False)):
         stage = executed.build / "stage" / str(commit)
         build.stage_sources(executed, [job_of("01", "short")], stage, commit)
