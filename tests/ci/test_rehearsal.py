@@ -219,7 +219,8 @@ class Pool:
     def executed(self, run: int) -> dict[str, str]:
         """The numbers of the chapters that a run executed, each with its result, from what was handed in."""
         found = {}
-        for path in sorted(self.service.artefacts(run).rglob("*.ipynb")):
+        handed_in = sorted(self.service.artefacts(run).glob("*/*/*/*.ipynb"))
+        for path in handed_in:
             found[path.stem[:2]] = "good" if path.parent.parent.name == "executed" else "failed"
         return found
 
