@@ -53,7 +53,14 @@ def move(repository: Repository, new: str) -> int:
 
 
 def tracked(root: Path) -> list[Path]:
-    """The files that git knows, without the thousands of records, which say no address."""
+    """The files that git knows, without the thousands of records, which say no address.
+
+    Raises:
+        CourseError: it knows none.
+    """
     git = ["git", "-C", str(root), "ls-files", "-z", "--", ".", ":!data/results"]
-    names = subprocess.run(git, check=True, capture_output=True, text=True).stdout
-    return [root / name for name in names.split("\0") if (root / name).is_file()]
+    names = subprocess.run(git, capture_output=True, text=True).stdout
+    files = [root / name for name in names.split("\0") if (root / name).is_file()]
+    if not files:
+        raise CourseError(f"git knows no files in {root}: the address is changed in a clone.")
+    return files

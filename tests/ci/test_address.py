@@ -98,3 +98,10 @@ def test_what_is_no_address_is_told_in_a_sentence(
     said = f"{address!r} is no address: give one such as https://github.com/OWNER/NAME.\n"
     assert capsys.readouterr().err == said
     assert repository_address(course.root) == ADDRESS
+
+
+def test_without_git_nothing_is_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    assert run(tmp_path, parser().parse_args(["address", "https://github.com/kd-course/other"])) == 2
+    assert "the address is changed in a clone" in capsys.readouterr().err
+    assert repository_address(tmp_path) == ADDRESS
