@@ -14,7 +14,7 @@ if sys.version_info < (3, 11):  # noqa: UP036
 from ci import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-NEED_DEVELOPERS_TOOLS = ("test", "pins")
+NEED_DEVELOPERS_TOOLS = ("test", "pins", "pre-commit")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,7 +24,8 @@ def parser() -> argparse.ArgumentParser:
     book = add("book", help="execute the chapters that changed and build the pages into _build/html")
     book.add_argument("--profile", default="quick", help="quick (default), short or full")
     book.add_argument("--chapters", default="all", help='which to execute, as in "02 03" (default: all)')
-    add("test", help="linters, types, unit tests, the book and its pages in a real browser")
+    test = add("test", help="linters, types, unit tests, the book and its pages in a real browser")
+    test.add_argument("--only", nargs="+", default=[], metavar="CHECK", help='some, as in "lint spelling"')
     add("offline", help="the course as one archive that opens from disk, in _build")
     add("pdf", help="the course as one PDF, in _build; needs Chromium")
     add("lab", help="open the chapters in JupyterLab")
@@ -52,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     chapter.add_argument("title", help='such as "How long should a student study?"')
     pins = add("pins", help="lock what pyproject.toml asks for in ci/requirements, for every system")
     pins.add_argument("--upgrade", action="store_true", help="at the newest versions, not those of before")
+    add("pre-commit", help="let git run the quick checks before each commit, from now on")
+    address = add("address", help="change the course's address wherever it is written")
+    address.add_argument("new", help="of the repository, as in https://github.com/OWNER/NAME")
     add("picture", help="copy the first figure of chapter 1 to .github/picture.png, for the README")
     add("help", help="show this text")
     return commands

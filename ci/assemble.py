@@ -22,9 +22,10 @@ from ci.chapters import (
     read_notebook,
     select,
 )
-from ci.execute import find_commit, show, write_whole
+from ci.execute import find_commit, find_whole_commit, show, write_whole
 from ci.pages.build import build_pages, last_execution
 from ci.pages.offline import pack
+from ci.pages.shared import write_notebooks
 from ci.pages.status import bounds, claims_of
 
 
@@ -55,7 +56,9 @@ def assemble(repository: Repository, profile: str, folders: Sequence[Path], aske
     if not any(last_execution(repository, job) for job in jobs):
         faults.append("No chapter was ever executed here, so there are no pages: start the workflow `gpu`.")
         raise BuildError("\n".join(faults))
-    build_pages(repository, jobs)
+    commit = find_whole_commit(repository)
+    build_pages(repository, jobs, commit)
+    write_notebooks(repository, jobs, commit)
     show(f"The pages as one archive: {archive(repository)}")
     if faults:
         raise BuildError("\n".join(faults))

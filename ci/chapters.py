@@ -54,6 +54,11 @@ class Repository:
         """The last good pages."""
         return self.build / "html"
 
+    @property
+    def notebooks(self) -> Path:
+        """The chapters with their outputs, as they are shared."""
+        return self.build / "notebooks"
+
     def executed(self, profile: str, slug: str) -> Path:
         """The last good execution of a chapter in a profile."""
         return self.build / "executed" / profile / f"{slug}.ipynb"
@@ -314,10 +319,12 @@ def execution_key(
 ) -> str:
     """The hash of all in the sources that can change a chapter's outputs; its prose is left out.
 
-    What executes it is not in it: a machine that plans or assembles has another device, and may have another
-    Python. Both are noted beside the key, in the executed notebook.
+    The set-up cell is not in it, since kdlib is there where a chapter is executed: another address of the
+    course changes no output. What executes it is not in it either: a machine that plans or assembles has
+    another device, and may have another Python. Both are noted beside the key, in the executed notebook.
     """
-    code = [[cell["id"], source_of(cell)] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    code = [[cell["id"], source_of(cell)] for cell in cells if "setup" not in tags_of(cell)]
     code += [[identity, source] for identity, source in solutions.items()]
     files = library.files(number, [source for _, source in code])
     if profile != "quick":

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from ci.chapters import Repository
+from ci.chapters import CourseError, Repository
 from ci.machine import core_count
 
 # These use all cores, or what the one before them made; the others use one core each and run side by side.
@@ -23,6 +23,9 @@ def steps() -> dict[str, list[str]]:
     python = [sys.executable, "-m"]
     schema = python_package_folder("jupyter_book") / "config_schema.json"
     workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
+    choices = ".github/ISSUE_TEMPLATE/config.yml"
+    forms = sorted({str(path) for path in Path(".github/ISSUE_TEMPLATE").glob("*.yml")} - {choices})
+    against = ["check_jsonschema", "--builtin-schema"]
     programs = ("zizmor", "deno", "typos", "lint-imports")
     zizmor, deno, typos, lint_imports = (str(Path(sys.executable).with_name(name)) for name in programs)
     # loadgroup keeps the tests of a module fixture on one worker: tests/conftest.py says which those are.
@@ -32,8 +35,11 @@ def steps() -> dict[str, list[str]]:
         "format": [*python, "ruff", "format", "--check"],
         "spelling": [typos],
         "configuration": [*python, "check_jsonschema", "--schemafile", str(schema), "_config.yml"],
-        "workflows": [*python, "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows],
-        "workflows' safety": [zizmor, "--offline", "--quiet", ".github/workflows"],
+        "workflows": [*python, *against, "vendor.github-workflows", *workflows],
+        "dependabot": [*python, *against, "vendor.dependabot", ".github/dependabot.yml"],
+        "issue forms": [*python, *against, "vendor.github-issue-forms", *forms],
+        "issue choices": [*python, *against, "vendor.github-issue-config", choices],
+        "workflows' safety": [zizmor, "--offline", "--quiet", ".github/workflows", ".github/dependabot.yml"],
         "imports": [lint_imports, "--no-logo"],
         "types": [*python, "mypy"],
         "JavaScript": [deno, "lint", "--quiet"],
@@ -53,9 +59,21 @@ def python_package_folder(name: str) -> Path:
     return Path(found.origin).parent
 
 
-def run_all(repository: Repository) -> int:
-    """Run every check even when one fails, and return 1 if any did."""
+def chosen(only: list[str]) -> dict[str, list[str]]:
+    """The checks of these names, or all.
+
+    Raises:
+        CourseError: there is no check of such a name.
+    """
     commands = steps()
+    if unknown := [name for name in only if name not in commands]:
+        raise CourseError(f"There is no check {unknown[0]!r}: the checks are {', '.join(commands)}.")
+    return {name: command for name, command in commands.items() if name in only or not only}
+
+
+def run_all(repository: Repository, only: list[str]) -> int:
+    """Run every check, or those of these names, even when one fails, and return 1 if any did."""
+    commands = chosen(only)
     results: dict[str, tuple[bool, float]] = {}
 
     def run(name: str, output: int | None = None) -> tuple[str, str]:
@@ -71,14 +89,15 @@ def run_all(repository: Repository) -> int:
         print(f"{title(name, commands[name])}\n{printed}", end="", flush=True)
 
     with ThreadPoolExecutor(core_count()) as pool:
-        longest = pool.submit(run, LONGEST, subprocess.PIPE)
+        longest = [pool.submit(run, name, subprocess.PIPE) for name in commands if name == LONGEST]
         quick = [name for name in commands if name not in (*IN_TURN, LONGEST)]
         for future in as_completed([pool.submit(run, name, subprocess.PIPE) for name in quick]):
             show(future)
         for name in [name for name in commands if name in IN_TURN]:
             print(title(name, commands[name]), flush=True)
             run(name)
-        show(longest)
+        for future in longest:
+            show(future)
     print("\n== summary")
     for name in commands:
         passed, seconds = results[name]

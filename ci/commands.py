@@ -48,7 +48,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
             case "test":
                 from ci import check
 
-                return check.run_all(repository)
+                return check.run_all(repository, options.only)
             case "kd":
                 kd = [sys.executable, "-m", "kdlib.cli", *options.rest]
                 return subprocess.run(kd, cwd=root).returncode
@@ -62,6 +62,12 @@ def run(root: Path, options: argparse.Namespace) -> int:
                 from ci import bench
 
                 return bench.bench(repository, options.only, options.keep)
+            case "address":
+                from ci import address
+
+                return address.move(repository, options.new)
+            case "pre-commit":
+                return subprocess.run([sys.executable, "-m", "pre_commit", "install"], cwd=root).returncode
             case "picture":
                 from ci import picture
 

@@ -296,6 +296,15 @@ def find_commit(repository: Repository) -> str:
     return commit.stdout.strip() + ("+" if changed else "")
 
 
+def find_whole_commit(repository: Repository) -> str | None:
+    """The commit that the sources are of, in full; None where they differ from every commit."""
+    short = find_commit(repository)
+    if not short.isalnum():
+        return None
+    git = ["git", "-C", str(repository.root), "rev-parse", short]
+    return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def find_versions() -> dict[str, str]:
     """The versions of Python and of the packages that decide results."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}

@@ -6,7 +6,9 @@ import json
 import re
 import statistics
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+from ci.address import repository_address
 from ci.chapters import (
     WIDGET_VIEW,
     Cell,
@@ -33,12 +35,13 @@ FEWEST_EXERCISES = 4
 READABLE_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 # What JupyterLab (a UUID or part of one) and nbformat (eight hexadecimal digits) give a new cell.
 RANDOM_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}.*)?")
-SETUP = """\
+ADDRESS = repository_address(Path(__file__).parents[1])
+SETUP = f"""\
 # Colab and Binder: install the course's package. Anywhere it is already installed, this does nothing.
 import importlib.util
 
 if importlib.util.find_spec("kdlib") is None:
-    %pip install -q "kdlib[notebook] @ git+https://github.com/kd-course/kd-course\""""
+    %pip install -q "kdlib[notebook] @ git+{ADDRESS}\""""
 
 Rule = Callable[[Notebook], Iterator[Finding]]
 

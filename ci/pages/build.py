@@ -31,6 +31,7 @@ from ci.chapters import (
 )
 from ci.dependencies import tree_hash
 from ci.execute import without_colour
+from ci.notebooks import ADDRESS
 from ci.pages.cards import stage_cards
 from ci.pages.records import Group, key_of, load_groups, record_pages, with_links
 from ci.pages.status import CLAIM, claims_page, status_page
@@ -41,12 +42,15 @@ SPHINX_COMPLAINT = re.compile(r"(WARNING|ERROR|CRITICAL):|^\w*(Error|Exception)\
 NOTEBOOK_LINE = re.compile(r"([\w-]+\.ipynb):(\d+)(\d{4}):")
 
 
-def build_pages(repository: Repository, jobs: list[Job]) -> None:
-    """Build _build/html unless it is up to date; on failure the last good pages stay."""
+def build_pages(repository: Repository, jobs: list[Job], commit: str | None = None) -> None:
+    """Build _build/html unless it is up to date; on failure the last good pages stay.
+
+    With a commit, which has to be public, the chapters' first cells install `kdlib` as it was there.
+    """
     work = repository.build / "pages.partial"
     shutil.rmtree(work, ignore_errors=True)
     stage = work / "source"
-    stage_sources(repository, jobs, stage)
+    stage_sources(repository, jobs, stage, commit)
     key = tree_hash([stage, *(repository.root / name for name in ("_config.yml", "ci", "kdlib"))])
     if page_key(repository.html) == key:
         shutil.rmtree(work)
@@ -67,7 +71,7 @@ def page_key(html: Path) -> str | None:
     return path.read_text() if path.is_file() else None
 
 
-def stage_sources(repository: Repository, jobs: list[Job], stage: Path) -> None:
+def stage_sources(repository: Repository, jobs: list[Job], stage: Path, commit: str | None = None) -> None:
     """Copy book/ with every chapter's outputs put in, and write the pages that say where they are from."""
     shutil.copytree(repository.book, stage, ignore=shutil.ignore_patterns("*.ipynb", ".ipynb_checkpoints"))
     groups = load_groups(repository.root / "data" / "results")
@@ -77,12 +81,14 @@ def stage_sources(repository: Repository, jobs: list[Job], stage: Path) -> None:
         last = last_execution(repository, job)
         executed.append((job.chapter, last))
         page = with_outputs(read_notebook(job.chapter.source), last, note_for(job, last))
+        pin(page, commit)
         link_records(page, job.chapter.slug, by_key)
         (stage / job.chapter.source.name).write_text(json.dumps(page), encoding="utf-8")
     stage_cards(stage, repository.root, groups)
     records = record_pages(groups, {job.chapter.slug: job.chapter.title for job in jobs})
-    written = {"status": status_page(executed), "claims": claims_page(executed), **records}
-    for name, text in written.items():
+    changelog = (repository.root / "CHANGELOG.md").read_text(encoding="utf-8")
+    written = {"status": status_page(executed), "claims": claims_page(executed), "changelog": changelog}
+    for name, text in (written | records).items():
         (stage / f"{name}.md").write_text(text, encoding="utf-8")
     list_below(stage / "_toc.yml", "records", [name for name in records if name != "records"])
     runs = {chapter.slug: course_metadata(last) for chapter, last in executed if last is not None}
@@ -156,6 +162,13 @@ def with_outputs(source: Notebook, executed: Notebook | None, note: str | None) 
     page["cells"] = cells
     page["metadata"].pop("widgets", None)
     return page
+
+
+def pin(notebook: Notebook, commit: str | None) -> None:
+    """Let a chapter's first cell install `kdlib` at a commit, if any, and not what is newest then."""
+    for cell in notebook["cells"]:
+        if commit is not None and "setup" in tags_of(cell):
+            cell["source"] = source_of(cell).replace(f"git+{ADDRESS}", f"git+{ADDRESS}@{commit}")
 
 
 def shown_output(output: Cell) -> Cell:

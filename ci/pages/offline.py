@@ -11,9 +11,9 @@ from ci.chapters import CourseError, Repository
 
 NAME = "kd-course-offline"
 FOLDER = "kd-course"
-# Maps of minified files, fonts for browsers without woff2, and what only Sphinx reads.
+# Maps of minified files, fonts for browsers without woff2, and what no reader's browser asks for.
 NOT_NEEDED = {".map", ".ttf", ".inv"}
-ONLY_FOR_SPHINX = {".buildinfo", ".course-key"}
+NOT_FOR_READERS = {".buildinfo", ".course-key", "404.html", "sitemap.xml"}
 
 
 def pack(html: Path, target: Path) -> int:
@@ -47,7 +47,7 @@ def pack(html: Path, target: Path) -> int:
 def needed(html: Path) -> Iterator[Path]:
     """The files that a reader's browser can ask for, in a fixed order."""
     for path in sorted(html.rglob("*")):
-        if path.is_file() and path.suffix not in NOT_NEEDED and path.name not in ONLY_FOR_SPHINX:
+        if path.is_file() and path.suffix not in NOT_NEEDED and path.name not in NOT_FOR_READERS:
             yield path
 
 

@@ -33,7 +33,7 @@ TITLE = "Knowledge distillation"
 DROPPED = ".headerlink, .kd-notation, .kd-definition, .kd-times, script, noscript, button, details.hide"
 LOOK = Path(__file__).with_suffix(".css")
 SOLUTIONS = "solutions-of-the-exercises"
-LEFT_OUT = ("records", "api/")  # as long as the rest of the book, and looked up on the built pages
+LEFT_OUT = ("records", "api/", "changelog")  # long, and looked up on the built pages
 
 
 @dataclass(frozen=True)

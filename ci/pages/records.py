@@ -171,6 +171,7 @@ def overview(experiments: dict[str, list[Group]], titles: dict[str, str]) -> str
 def experiment_page(title: str, groups: Sequence[Group]) -> str:
     """The Markdown of one experiment's page; its numbers are no use to the search, which leaves it out."""
     parts = [f"---\nnosearch: true\n---\n\n# Records: {title}\n"]
+    parts.append("Every recorded run, with what it came to and the command that repeats it.\n")
     for profile in sorted({group.profile for group in groups}):
         chosen = [group for group in groups if group.profile == profile]
         count = sum(len(group.records) for group in chosen)

@@ -27,7 +27,8 @@ execute: {execute_notebooks: "off"}
 CONTENTS = """\
 format: jb-book
 root: intro
-chapters: [{file: 01-alone}, {file: 02-library}, {file: status}, {file: claims}, {file: records}]
+chapters:
+  [{file: 01-alone}, {file: 02-library}, {file: status}, {file: claims}, {file: changelog}, {file: records}]
 """
 
 
@@ -37,6 +38,7 @@ def make_course(folder: Path) -> Repository:
         "book/chapters.yml": CHAPTERS,
         "book/_toc.yml": CONTENTS,
         "book/intro.md": "# Made up\n",
+        "CHANGELOG.md": "# Changelog\n",
         "_config.yml": CONFIGURATION,
         "ci/requirements/book.txt": "torch==2.0\n",
         "kdlib/__init__.py": "answer = 42\n",

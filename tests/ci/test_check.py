@@ -11,7 +11,7 @@ import torch
 
 from ci import check
 from ci.bench import commands
-from ci.chapters import Repository
+from ci.chapters import CourseError, Repository
 
 
 @pytest.mark.parametrize("failing", [None, "alone", "types", "pages"])
@@ -27,12 +27,24 @@ def test_every_check_runs_and_the_summary_names_the_failed_ones(
         name: [*python, f"print('{name} ran'); raise SystemExit({3 * (name == failing)})"] for name in names
     }
     monkeypatch.setattr(check, "steps", lambda: made)
-    assert check.run_all(repository) == (1 if failing else 0)
+    assert check.run_all(repository, []) == (1 if failing else 0)
     printed, _, summary = capfd.readouterr().out.partition("== summary\n")
     told = [line.split(" (")[0] for line in summary.splitlines()]
     assert told == [f"{'FAILED' if name == failing else 'passed'}  {name}" for name in names]
     for name in names:
         assert printed.partition(f"== {name}: ")[2].splitlines()[1] == f"{name} ran", "below its own title"
+
+
+def test_some_checks_alone(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = {name: [sys.executable, "-c", f"print('{name} ran')"] for name in ("alone", "types", "pages")}
+    monkeypatch.setattr(check, "steps", lambda: made)
+    assert check.run_all(repository, ["alone", "pages"]) == 0
+    _, _, summary = capfd.readouterr().out.partition("== summary\n")
+    assert [line.split(" (")[0] for line in summary.splitlines()] == ["passed  alone", "passed  pages"]
+    with pytest.raises(CourseError, match="no check 'page': the checks are alone, types, pages"):
+        check.run_all(repository, ["page"])
 
 
 def test_no_test_is_left_out_of_both_runs() -> None:

@@ -24,6 +24,8 @@ import yaml
 from made_up_course import ROOT, code, copy_sources, markdown, record_text, write_notebook
 from workflow_runner import Event, Machine, Service
 
+from ci.notebooks import SETUP
+
 SLUGS = list(yaml.safe_load((ROOT / "book" / "chapters.yml").read_text()))
 # In place of each chapter: what it says, and of the first one a record, as the real ones leave some.
 CHAPTER = """
@@ -115,7 +117,7 @@ class Pool:
         (folder / "github" / "images").mkdir(parents=True)
         self._stand_ins()
         self._course()
-        self.service.remote.mkdir()
+        self.service.remote.mkdir(parents=True)
         subprocess.run(["git", "init", "--quiet", "--bare", str(self.service.remote)], check=True)
         self.git("init", "--quiet", "--initial-branch", "main")
         self.git("remote", "add", "origin", str(self.service.remote))
@@ -161,6 +163,7 @@ class Pool:
             write_notebook(
                 self.work / "book" / f"{slug}.ipynb",
                 markdown("title", f"# Chapter {slug[:2]}"),
+                code("setup", SETUP, "setup"),
                 code("parameters", parameters, "parameters"),
                 code("imports", f"if profile == 'never':\n    {imports or 'pass'}"),
                 code("chapter", CHAPTER),
@@ -216,7 +219,8 @@ class Pool:
     def executed(self, run: int) -> dict[str, str]:
         """The numbers of the chapters that a run executed, each with its result, from what was handed in."""
         found = {}
-        for path in sorted(self.service.artefacts(run).rglob("*.ipynb")):
+        handed_in = sorted(self.service.artefacts(run).glob("*/*/*/*.ipynb"))
+        for path in handed_in:
             found[path.stem[:2]] = "good" if path.parent.parent.name == "executed" else "failed"
         return found
 
@@ -229,6 +233,13 @@ class Pool:
         """A public page as a reader finds it."""
         (path,) = self.service.public[-1].glob(f"{number}-*.html")
         return path.read_text()
+
+    def shared(self, number: str) -> str:
+        """A chapter in the branch that shows outputs, or nothing before there is one."""
+        if "executed" not in self.service.git("branch", "--list", "executed"):
+            return ""
+        (name,) = [slug for slug in SLUGS if slug.startswith(number)]
+        return self.service.git("show", f"executed:book/{name}.ipynb")
 
     def accepted(self, profile: str = "full") -> set[str]:
         """The numbers of the chapters in the newest cache of main."""
@@ -295,6 +306,7 @@ def test_a_pool_of_runners(tmp_path: Path) -> None:
     run = service.start("pages.yml", Event("push"))
     assert pool.results(run)["build"] == "failure"
     assert "No chapter was ever executed here, so there are no pages" in pool.said(run)
+    assert not pool.shared("01")
     assert service.public == []
     pool.note("push before the first run", run)
 
@@ -344,6 +356,12 @@ def test_a_pool_of_runners(tmp_path: Path) -> None:
     run = service.start("pages.yml", Event("push"))
     assert set(pool.results(run).values()) == {"success"}, pool.said(run)
     assert "in better words" in pool.page("02")
+    shared = pool.shared("02")
+    assert "in better words" in shared
+    assert f"chapter {SLUGS[1]} in full" in shared, "its output"
+    assert "made with these values" in shared
+    assert service.git("rev-parse", "executed~1") == service.git("rev-parse", "main")
+    assert f"@{service.git('rev-parse', 'main')}" in shared, "the set-up cell installs what the page is of"
     assert STALE not in pool.page("02")
     pool.note("prose is pushed", run)
 

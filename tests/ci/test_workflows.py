@@ -15,6 +15,7 @@ import yaml
 from made_up_course import ROOT, copy_sources, make_course
 
 from ci.chapters import read_notebook
+from ci.pins import PYTHON
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
@@ -36,6 +37,28 @@ def test_every_command_is_a_make_target_or_a_script(workflow: Path) -> None:
         else:
             script = ROOT / first
             assert (script.is_file(), os.access(script, os.X_OK), rest) == (True, True, []), command
+
+
+def test_every_machine_has_the_python_that_the_pins_are_for() -> None:
+    versions = [
+        step["with"]["python-version"]
+        for workflow in WORKFLOWS
+        for name, job in yaml.safe_load(workflow.read_text())["jobs"].items()
+        for step in job.get("steps", [])
+        if "python-version" in step.get("with", {}) and name != "newest"  # which has no pins
+    ]
+    for image in (".devcontainer/devcontainer.json", "ci/gpu/Dockerfile"):
+        versions += re.findall(r"\bpython:([\d.]+)", (ROOT / image).read_text())
+    assert len(versions) >= 5
+    assert set(versions) == {PYTHON}
+
+
+def test_an_action_of_others_is_pinned_by_its_commit() -> None:
+    used = [line for workflow in WORKFLOWS for line in workflow.read_text().splitlines() if "uses:" in line]
+    assert len(used) > 20, "a test that looks in the wrong place"
+    for line in used:
+        name = line.partition("uses:")[2].split()[0]
+        assert re.fullmatch(r"actions/[\w/-]+@v\d+|\./[\w./-]+|[\w/-]+@[0-9a-f]{40}", name), name
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)

@@ -180,7 +180,7 @@ class Service:
 
     def __init__(self, folder: Path, machine_for: Callable[[list[str], int], Machine]) -> None:
         self.folder, self.machine_for = folder, machine_for
-        self.remote = folder / "remote.git"
+        self.remote = folder / "course" / "course"
         self.variables: dict[str, str] = {}
         self.caches: list[tuple[str, str, Path]] = []
         self.public: list[Path] = []
@@ -224,7 +224,7 @@ class Run:
         self.github = {
             "event_name": event.name, "ref": event.ref, "sha": self.commit, "repository": "course/course",
             "actor": "maintainer", "token": "made-up", "run_id": number, "event": event.payload,
-            "run_attempt": service.attempts[number],
+            "run_attempt": service.attempts[number], "server_url": service.folder.as_uri(),
         }  # fmt: skip
 
     def workflow(self, name: str, kept: Mapping[str, Job], prefix: str = "") -> dict[str, Job]:
@@ -463,11 +463,13 @@ class Run:
                     shutil.copytree(workspace / given["path"], kept)
                     service.caches.append((given["key"], self.event.ref, kept))
             case "actions/upload-artifact":
-                assert given["if-no-files-found"] == "ignore"
+                assert given["if-no-files-found"] in ("ignore", "error")
                 target = artefacts / given["name"]
                 assert not target.exists(), f"there is an artefact {given['name']!r} in this run"
                 patterns = given["path"].split()
-                root = os.path.commonpath([Path(pattern).parent for pattern in patterns])
+                alone = len(patterns) == 1 and (workspace / patterns[0]).is_dir()
+                parents = [Path(pattern).parent for pattern in patterns]
+                root = patterns[0] if alone else os.path.commonpath(parents)
                 for pattern in patterns:
                     for found in workspace.glob(pattern):
                         for file in [found] if found.is_file() else found.rglob("*"):
@@ -476,6 +478,9 @@ class Run:
                                 (target / place).parent.mkdir(parents=True, exist_ok=True)
                                 shutil.copy2(file, target / place)
             case "actions/download-artifact":
+                if "name" in given:
+                    shutil.copytree(artefacts / given["name"], workspace / given["path"], dirs_exist_ok=True)
+                    return "success"
                 for found in sorted(artefacts.iterdir()) if artefacts.exists() else ():
                     if fnmatch.fnmatch(found.name, given["pattern"]):
                         shutil.copytree(found, workspace / given["path"] / found.name)

@@ -83,8 +83,8 @@ def path_of(url: str) -> Path:
 
 
 def page_names(folder: Path) -> list[str]:
-    """Every page below a folder, such as intro or methods/fsp."""
-    pages = (path.relative_to(folder) for path in folder.rglob("*.html"))
+    """Every page below a folder, such as intro or methods/fsp; 404, which works on the web alone, is none."""
+    pages = (path.relative_to(folder) for path in folder.rglob("*.html") if path.name != "404.html")
     return sorted(page.with_suffix("").as_posix() for page in pages if not page.parts[0].startswith("_"))
 
 
