@@ -139,6 +139,10 @@ def open_html(tab: Callable[[bool], tuple[Page, list[str]]], tmp_path: Path) -> 
                 arg=count,
                 timeout=60_000,
             )
+            # What watches a figure's width has been told, and has drawn, after two frames.
+            page.evaluate(
+                "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+            )
         return page
 
     yield open_
